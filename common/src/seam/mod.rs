@@ -1,0 +1,11 @@
+//! The seams through which Weir reaches the outside world, so that tests can stand in for it.
+//!
+//! Nothing else reads a wall clock, opens a file (RocksDB's own files apart) or draws a random number.
+
+mod clock;
+mod file_system;
+mod rng;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use file_system::{FailingFileSystem, File, FileSystem, MemoryFileSystem, OsFileSystem};
+pub use rng::Rng;
