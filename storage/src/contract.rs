@@ -1,0 +1,145 @@
+//! What every state backend must do, as one suite that runs on each of them.
+
+use std::ops::Bound;
+
+use weir_common::Result;
+
+use crate::backend::{Keyspace, StateBackend, Write, WriteBatch};
+use crate::memory::MemoryBackend;
+use crate::rocks::RocksBackend;
+
+const CACHE_BYTES: usize = 8 << 20;
+
+#[test]
+fn memory_backend_keeps_the_contract() -> Result<()> {
+    check_contract(&|| Ok(Box::new(MemoryBackend::default())))
+}
+
+#[test]
+fn rocks_backend_keeps_the_contract() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut count = 0;
+    let count = std::cell::RefCell::new(&mut count);
+    check_contract(&|| {
+        **count.borrow_mut() += 1;
+        let path = dir.path().join(count.borrow().to_string());
+        Ok(Box::new(RocksBackend::open(path, CACHE_BYTES)?))
+    })
+}
+
+type Open<'a> = &'a dyn Fn() -> Result<Box<dyn StateBackend>>;
+
+fn check_contract(open: Open<'_>) -> Result<()> {
+    points_answer_in_the_order_asked(&*open()?)?;
+    later_writes_of_a_batch_win(&*open()?)?;
+    keyspaces_are_apart(&*open()?)?;
+    snapshots_do_not_change(&*open()?)?;
+    ranges_respect_bounds_and_limit(&*open()?)?;
+    range_deletes_exclude_their_end(&*open()?)
+}
+
+fn put(key: &str, value: &str) -> Write {
+    Write::Put(Keyspace::State, key.into(), value.into())
+}
+
+fn write(backend: &dyn StateBackend, writes: Vec<Write>) -> Result<()> {
+    backend.write(WriteBatch { writes })
+}
+
+fn keys(backend: &dyn StateBackend, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<String> {
+    let entries = backend.snapshot().range(Keyspace::State, start, end, limit)?;
+    let keys: Vec<_> = entries.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect();
+    Ok(keys.join(" "))
+}
+
+fn points_answer_in_the_order_asked(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, vec![put("b", "2"), put("a", "1"), put("empty", "")])?;
+    let expected = [Some(&b"2"[..]), None, Some(b""), Some(b"1")];
+    let asked: [&[u8]; 4] = [b"b", b"x", b"empty", b"a"];
+    let found = backend.points(Keyspace::State, &asked)?;
+    assert_eq!(found.iter().map(|value| value.as_deref()).collect::<Vec<_>>(), expected);
+    let found = backend.snapshot().points(Keyspace::State, &asked)?;
+    assert_eq!(found.iter().map(|value| value.as_deref()).collect::<Vec<_>>(), expected);
+    assert_eq!(backend.point(Keyspace::State, b"a")?.as_deref(), Some(&b"1"[..]));
+    assert_eq!(backend.point(Keyspace::State, b"x")?, None);
+    assert!(backend.size_bytes() > 0);
+    Ok(())
+}
+
+fn later_writes_of_a_batch_win(backend: &dyn StateBackend) -> Result<()> {
+    let delete = |key: &str| Write::Delete(Keyspace::State, key.into());
+    let wipe = Write::DeleteRange(Keyspace::State, b"m".to_vec(), b"n".to_vec());
+    write(
+        backend,
+        vec![put("a", "1"), put("a", "2"), put("b", "1"), delete("b"), put("m1", "1"), wipe, put("m2", "2")],
+    )?;
+    assert_eq!(keys(backend, Bound::Unbounded, Bound::Unbounded, 9)?, "a m2");
+    assert_eq!(backend.point(Keyspace::State, b"a")?.as_deref(), Some(&b"2"[..]));
+    Ok(())
+}
+
+fn keyspaces_are_apart(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, vec![put("k", "state"), Write::Put(Keyspace::Meta, b"k".to_vec(), b"meta".to_vec())])?;
+    assert_eq!(backend.point(Keyspace::Meta, b"k")?.as_deref(), Some(&b"meta"[..]));
+    assert_eq!(backend.point(Keyspace::Relation, b"k")?, None);
+    write(backend, vec![Write::Delete(Keyspace::Meta, b"k".to_vec())])?;
+    assert_eq!(backend.point(Keyspace::State, b"k")?.as_deref(), Some(&b"state"[..]));
+    Ok(())
+}
+
+fn snapshots_do_not_change(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, vec![put("a", "1"), put("b", "1")])?;
+    let before = backend.snapshot();
+    write(backend, vec![put("a", "2"), Write::Delete(Keyspace::State, b"b".to_vec()), put("c", "3")])?;
+    assert_eq!(before.point(Keyspace::State, b"a")?.as_deref(), Some(&b"1"[..]));
+    let entries = before.range(Keyspace::State, Bound::Unbounded, Bound::Unbounded, 9)?;
+    assert_eq!(entries.len(), 2);
+    assert_eq!(backend.snapshot().point(Keyspace::State, b"a")?.as_deref(), Some(&b"2"[..]));
+    Ok(())
+}
+
+fn ranges_respect_bounds_and_limit(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, ["a", "b", "ba", "c", "d"].map(|key| put(key, "v")).to_vec())?;
+    let (b, c) = (&b"b"[..], &b"c"[..]);
+    assert_eq!(keys(backend, Bound::Included(b), Bound::Excluded(c), 9)?, "b ba");
+    assert_eq!(keys(backend, Bound::Excluded(b), Bound::Included(c), 9)?, "ba c");
+    assert_eq!(keys(backend, Bound::Unbounded, Bound::Unbounded, 3)?, "a b ba");
+    assert_eq!(keys(backend, Bound::Excluded(c), Bound::Excluded(b), 9)?, "");
+    assert_eq!(keys(backend, Bound::Excluded(b), Bound::Excluded(b), 9)?, "");
+    Ok(())
+}
+
+fn range_deletes_exclude_their_end(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, ["a", "b", "c", "d"].map(|key| put(key, "v")).to_vec())?;
+    write(backend, vec![Write::DeleteRange(Keyspace::State, b"b".to_vec(), b"d".to_vec())])?;
+    assert_eq!(keys(backend, Bound::Unbounded, Bound::Unbounded, 9)?, "a d");
+    Ok(())
+}
+
+#[test]
+fn rocks_backend_survives_reopening_and_its_snapshots_outlive_it() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let backend = RocksBackend::open(dir.path(), CACHE_BYTES)?;
+    write(&backend, vec![put("a", "1")])?;
+    let snapshot = backend.snapshot();
+    drop(backend);
+    assert_eq!(snapshot.point(Keyspace::State, b"a")?.as_deref(), Some(&b"1"[..]));
+    drop(snapshot);
+    let backend = RocksBackend::open(dir.path(), CACHE_BYTES)?;
+    assert_eq!(backend.point(Keyspace::State, b"a")?.as_deref(), Some(&b"1"[..]));
+    Ok(())
+}
+
+#[test]
+fn a_damaged_rocks_file_is_corruption_that_names_it() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let backend = RocksBackend::open(dir.path(), CACHE_BYTES)?;
+    write(&backend, vec![put("a", "1")])?;
+    drop(backend);
+    let current = dir.path().join("CURRENT");
+    std::fs::write(&current, "MANIFEST-nonsense").expect("a file to damage");
+    let error = RocksBackend::open(dir.path(), CACHE_BYTES).err().expect("a damaged database does not open");
+    assert_eq!(error.state(), weir_common::SqlState::DATA_CORRUPTED, "{error}");
+    assert!(error.message().contains("CURRENT"), "{error}");
+    Ok(())
+}

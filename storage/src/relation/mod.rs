@@ -1,0 +1,244 @@
+//! `RelationStore`: the current rows of a table or view, by version.
+//!
+//! ```text
+//!            first generation          newest generation
+//!   base ──► [run run run] ──next──► [run run …]  ◄── apply(epoch, batch)
+//!   rows up to the last checkpoint     changes since, in memory
+//! ```
+//! A row's versions are the changes in memory, each stamped with its epoch, over the base in the backend. A
+//! checkpoint at epoch e calls [`RelationStore::flush`], which adds the net of everything `<= e` to its write
+//! batch, and once that is durable [`RelationStore::flushed`], which replaces the base. Readers pin: they keep
+//! the base and generations they found, and reach later generations through `next`.
+//!
+//! Invariants: a snapshot never changes; changes of one epoch may be applied in any order and from any
+//! thread; `flush(e)` is called when all of `<= e` has been applied, by one thread at a time.
+
+mod generation;
+mod layout;
+mod run;
+mod scan;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use weir_common::{ChangeBatch, Epoch, Error, ObjectId, RelationSchema, Result};
+
+use self::generation::Generation;
+use self::layout::{Entry, Layout};
+use self::run::{Run, sort_entries};
+pub use self::scan::RelationScan;
+pub use self::snapshot::{RelationPin, RelationSnapshot};
+use crate::backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
+
+/// What the key of a relation's row count in `Keyspace::Meta` begins with; its id follows.
+const ROWS_KEY: &[u8] = b"relation-rows/";
+/// Keys looked up in the base at once while flushing a bag.
+const FLUSH_KEYS: usize = 4096;
+
+/// The rows of one relation.
+pub struct RelationStore {
+    schema: RelationSchema,
+    layout: Arc<Layout>,
+    backend: Arc<dyn StateBackend>,
+    versions: RwLock<Versions>,
+    /// Inserts minus deletes since the base.
+    changed_rows: AtomicI64,
+    /// Rows that the last flush added to the base, until it is durable.
+    flushing: Mutex<i64>,
+}
+
+struct Versions {
+    base: Arc<dyn StateSnapshot>,
+    base_epoch: Epoch,
+    base_rows: i64,
+    first: Arc<Generation>,
+    newest: Arc<Generation>,
+}
+
+impl RelationStore {
+    /// The relation as the backend has it.
+    pub fn open(
+        id: ObjectId,
+        schema: RelationSchema,
+        backend: Arc<dyn StateBackend>,
+    ) -> Result<Arc<RelationStore>> {
+        let layout = Arc::new(Layout::new(id, &schema)?);
+        let base = backend.snapshot();
+        let base_rows = match base.point(Keyspace::Meta, &rows_key(id))? {
+            None => 0,
+            Some(value) => i64::from_le_bytes(
+                value[..]
+                    .try_into()
+                    .map_err(|_| Error::corrupted(format!("the row count of relation {id}")))?,
+            ),
+        };
+        let first = Arc::new(Generation::default());
+        let newest = first.clone();
+        let versions = RwLock::new(Versions { base, base_epoch: Epoch::ZERO, base_rows, first, newest });
+        let changed_rows = AtomicI64::new(0);
+        Ok(Arc::new(RelationStore {
+            schema,
+            layout,
+            backend,
+            versions,
+            changed_rows,
+            flushing: Mutex::new(0),
+        }))
+    }
+
+    /// Columns and key of the relation.
+    pub fn schema(&self) -> &RelationSchema {
+        &self.schema
+    }
+
+    /// Adds changes of an epoch. They become part of every snapshot at or after that epoch.
+    pub fn apply(&self, epoch: Epoch, batch: &ChangeBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let run = Run::of_batch(&self.layout, epoch, batch)?;
+        let rows: i64 = (0..batch.len()).map(|row| i64::from(batch.op(row))).sum();
+        self.changed_rows.fetch_add(rows, Ordering::Relaxed);
+        let generation = {
+            // Held while pushing: a generation takes no run after it is sealed.
+            let versions = self.versions.read();
+            versions.newest.push(run);
+            versions.newest.clone()
+        };
+        generation.compact(&self.layout);
+        Ok(())
+    }
+
+    /// The row of a storage key, of everything applied so far.
+    pub fn latest(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.latest_many(&[key])?.pop().flatten())
+    }
+
+    /// As [`RelationStore::latest`] for many keys, in their order.
+    pub fn latest_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let found = self.pin().at(Epoch::MAX).find(keys)?;
+        Ok(found.into_iter().map(|found| found.map(|found| found.row.into())).collect())
+    }
+
+    /// Holds on to what there is now; cheap.
+    pub fn pin(&self) -> RelationPin {
+        let versions = self.versions.read();
+        RelationPin {
+            layout: self.layout.clone(),
+            base: versions.base.clone(),
+            base_epoch: versions.base_epoch,
+            first: versions.first.clone(),
+        }
+    }
+
+    /// Adds to `batch` what turns the base into the relation at `upto`, in key order, and the row count.
+    pub fn flush(&self, upto: Epoch, batch: &mut WriteBatch) -> Result<()> {
+        self.seal();
+        let snapshot = self.pin().at(upto);
+        let mut entries: Vec<Entry<'_>> = Vec::new();
+        for run in &snapshot.runs {
+            entries.extend(run.entries(0, run.len()).filter(|entry| snapshot.shows(entry.epoch)));
+        }
+        let rows: i64 = entries.iter().map(|entry| entry.weight).sum();
+        *self.flushing.lock() = rows;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        sort_entries(&mut entries);
+        let groups: Vec<&[Entry<'_>]> = entries.chunk_by(|a, b| a.key == b.key).collect();
+        for groups in groups.chunks(FLUSH_KEYS) {
+            self.flush_groups(&*snapshot.base, groups, batch)?;
+        }
+        let count = self.versions.read().base_rows + rows;
+        batch.writes.push(Write::Put(Keyspace::Meta, rows_key(self.layout.id), count.to_le_bytes().to_vec()));
+        Ok(())
+    }
+
+    /// Writes the net of the entries of some keys. Only a bag must know what the base has.
+    fn flush_groups(
+        &self,
+        base: &dyn StateSnapshot,
+        groups: &[&[Entry<'_>]],
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
+        let keys: Vec<Vec<u8>> = groups.iter().map(|group| self.layout.backend_key(group[0].key)).collect();
+        let before = if self.layout.is_bag {
+            base.points(Keyspace::Relation, &keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?
+        } else {
+            vec![None; keys.len()]
+        };
+        for ((key, group), before) in keys.into_iter().zip(groups).zip(&before) {
+            let net = self.layout.net(group);
+            if net == layout::Net::Unchanged {
+                continue;
+            }
+            let before = before.as_ref().map(|value| self.layout.read_value(value)).transpose()?;
+            let after = self.layout.change(before, net);
+            batch.writes.push(match after.weight {
+                0 => Write::Delete(Keyspace::Relation, key),
+                _ => Write::Put(Keyspace::Relation, key, self.layout.backend_value(after)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Begins a new generation, so that the older ones do not change any more.
+    fn seal(&self) {
+        let mut versions = self.versions.write();
+        let next = Arc::new(Generation::default());
+        versions.newest.seal(next.clone());
+        versions.newest = next;
+    }
+
+    /// The batch of `flush(upto)` is durable: new readers find it in the base, and its memory is let go with
+    /// the last old reader.
+    pub fn flushed(&self, upto: Epoch) {
+        let base = self.backend.snapshot();
+        let (first, newest) = {
+            let versions = self.versions.read();
+            (versions.first.clone(), versions.newest.clone())
+        };
+        let sealed = first.chain().take_while(|generation| !Arc::ptr_eq(generation, &newest));
+        let mut left: Vec<Arc<Run>> = sealed.flat_map(|generation| generation.runs()).collect();
+        left.retain(|run| run.newest > upto);
+        let rest = Run::merge(&self.layout, &left, |epoch| epoch > upto);
+        let first = match rest.len() {
+            0 => newest,
+            _ => Arc::new(Generation::of_rest(rest, newest)),
+        };
+        let rows = std::mem::take(&mut *self.flushing.lock());
+        let mut versions = self.versions.write();
+        versions.base = base;
+        versions.base_epoch = upto;
+        versions.base_rows += rows;
+        versions.first = first;
+        self.changed_rows.fetch_sub(rows, Ordering::Relaxed);
+    }
+
+    /// How many rows there are, duplicates counted; exact when every delete met its row.
+    pub fn row_count_estimate(&self) -> u64 {
+        let rows = self.versions.read().base_rows + self.changed_rows.load(Ordering::Relaxed);
+        u64::try_from(rows).unwrap_or(0)
+    }
+
+    /// Bytes of memory that changes since the last checkpoint take.
+    pub fn memory_bytes(&self) -> usize {
+        let first = self.versions.read().first.clone();
+        first.chain().flat_map(|generation| generation.runs()).map(|run| run.memory_bytes()).sum()
+    }
+
+    /// Adds to `batch` what removes the relation from the backend.
+    pub fn drop_rows(&self, batch: &mut WriteBatch) {
+        let (start, end) = (self.layout.prefix(), self.layout.end());
+        batch.writes.push(Write::DeleteRange(Keyspace::Relation, start.to_vec(), end.to_vec()));
+        batch.writes.push(Write::Delete(Keyspace::Meta, rows_key(self.layout.id)));
+    }
+}
+
+fn rows_key(id: ObjectId) -> Vec<u8> {
+    [ROWS_KEY, &id.0.to_be_bytes()].concat()
+}
