@@ -1,0 +1,32 @@
+//! Makes operators from their specifications.
+
+use weir_common::{Error, Result};
+
+use crate::operator::Operator;
+use crate::operators::aggregate::Aggregate;
+use crate::operators::calc::Calc;
+use crate::operators::hash_join::HashJoin;
+use crate::operators::union::Union;
+use crate::spec::{NodeSpec, OperatorSpec};
+
+/// The operator that a specification describes. It has no state before `open`.
+pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
+    let ports = match &spec.operator {
+        OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } => 1,
+        OperatorSpec::HashJoin { .. } => 2,
+        OperatorSpec::Union => spec.inputs.len(),
+    };
+    if spec.inputs.len() != ports {
+        return Err(Error::internal(format!("{} inputs for {:?}", spec.inputs.len(), spec.operator)));
+    }
+    Ok(match &spec.operator {
+        OperatorSpec::Calc { filter, project } => {
+            Box::new(Calc::new(filter.as_ref(), project, &spec.inputs[0], &spec.output)?)
+        }
+        OperatorSpec::Aggregate { group, calls, input_mode } => {
+            Box::new(Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?)
+        }
+        OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
+        OperatorSpec::Union => Box::new(Union),
+    })
+}

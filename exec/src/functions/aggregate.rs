@@ -1,0 +1,207 @@
+//! Aggregates with PostgreSQL's result types, and which types each takes.
+//!
+//! `sum` and `avg` are ours (`sum_avg`): checked, and equal to the streaming Aggregate's. The others are
+//! DataFusion's.
+
+use std::sync::Arc;
+
+use datafusion::functions_aggregate as df;
+use datafusion::logical_expr::AggregateUDF;
+use weir_common::types::NumericType;
+use weir_common::{Error, Result, SqlState, SqlType};
+
+use super::coerce::can_cast;
+use super::{CastContext, ResolvedAggregate, sum_avg};
+
+/// Chooses the aggregate `name`; `None` when there is no aggregate of that name at all. `count(*)` has no
+/// argument. DISTINCT and FILTER are the caller's.
+///
+/// The UDAF's own Arrow type may be another string type than the result's (`string_agg`): the caller casts to
+/// `result.arrow()`.
+///
+/// # Errors
+/// 42883 when the aggregate does not take these arguments.
+pub fn resolve_aggregate(name: &str, args: &[SqlType]) -> Result<Option<ResolvedAggregate>> {
+    let found = match name {
+        "count" => count(args),
+        "sum" => sum(args),
+        "avg" => avg(args),
+        "min" | "max" => extreme(name, args),
+        "bool_and" | "every" => {
+            fixed(df::bool_and_or::bool_and_udaf(), args, &[SqlType::Bool], SqlType::Bool)
+        }
+        "bool_or" => fixed(df::bool_and_or::bool_or_udaf(), args, &[SqlType::Bool], SqlType::Bool),
+        "string_agg" => {
+            fixed(df::string_agg::string_agg_udaf(), args, &[SqlType::Text, SqlType::Text], SqlType::Text)
+        }
+        "array_agg" => array_agg(args),
+        "any_value" => same_type(df::any_value::any_value_udaf(), args),
+        "bit_and" => bits(df::bit_and_or_xor::bit_and_udaf(), args),
+        "bit_or" => bits(df::bit_and_or_xor::bit_or_udaf(), args),
+        "bit_xor" => bits(df::bit_and_or_xor::bit_xor_udaf(), args),
+        _ => match statistics(name) {
+            Some((udaf, arity)) => fixed(udaf, args, &vec![SqlType::Float8; arity], SqlType::Float8),
+            None if name == "regr_count" => {
+                fixed(df::regr::regr_count_udaf(), args, &[SqlType::Float8, SqlType::Float8], SqlType::Int8)
+            }
+            None => return Ok(None),
+        },
+    };
+    found
+        .map(Some)
+        .ok_or_else(|| if is_missing(name, args) { missing(name, args) } else { no_aggregate(name, args) })
+}
+
+/// Whether PostgreSQL has this aggregate and Weir does not.
+fn is_missing(name: &str, args: &[SqlType]) -> bool {
+    matches!(
+        (name, args),
+        ("sum" | "avg", [SqlType::Interval | SqlType::Time])
+            | ("min" | "max", [SqlType::Interval | SqlType::Array(_)])
+    )
+}
+
+fn missing(name: &str, args: &[SqlType]) -> Error {
+    let types: Vec<String> = args.iter().map(SqlType::name).collect();
+    Error::unsupported(format!("the aggregate {name}({})", types.join(", ")))
+        .with_hint("Aggregate extract(epoch FROM …) and multiply the result with an interval.")
+}
+
+fn statistics(name: &str) -> Option<(Arc<AggregateUDF>, usize)> {
+    Some(match name {
+        "stddev" | "stddev_samp" => (df::stddev::stddev_udaf(), 1),
+        "stddev_pop" => (df::stddev::stddev_pop_udaf(), 1),
+        "variance" | "var_samp" => (df::variance::var_samp_udaf(), 1),
+        "var_pop" => (df::variance::var_pop_udaf(), 1),
+        "corr" => (df::correlation::corr_udaf(), 2),
+        "covar_samp" => (df::covariance::covar_samp_udaf(), 2),
+        "covar_pop" => (df::covariance::covar_pop_udaf(), 2),
+        "regr_slope" => (df::regr::regr_slope_udaf(), 2),
+        "regr_intercept" => (df::regr::regr_intercept_udaf(), 2),
+        "regr_r2" => (df::regr::regr_r2_udaf(), 2),
+        "regr_avgx" => (df::regr::regr_avgx_udaf(), 2),
+        "regr_avgy" => (df::regr::regr_avgy_udaf(), 2),
+        "regr_sxx" => (df::regr::regr_sxx_udaf(), 2),
+        "regr_syy" => (df::regr::regr_syy_udaf(), 2),
+        "regr_sxy" => (df::regr::regr_sxy_udaf(), 2),
+        _ => return None,
+    })
+}
+
+fn no_aggregate(name: &str, args: &[SqlType]) -> Error {
+    let types: Vec<String> = args.iter().map(SqlType::name).collect();
+    Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", types.join(", ")))
+        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+fn fixed(
+    udaf: Arc<AggregateUDF>,
+    args: &[SqlType],
+    params: &[SqlType],
+    result: SqlType,
+) -> Option<ResolvedAggregate> {
+    let fits = args.len() == params.len()
+        && args.iter().zip(params).all(|(arg, param)| can_cast(arg, param, CastContext::Implicit));
+    fits.then(|| ResolvedAggregate { udaf, arg_types: params.to_vec(), result })
+}
+
+fn count(args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let arg_types: Vec<SqlType> = args.iter().map(known).collect();
+    (args.len() <= 1).then(|| ResolvedAggregate {
+        udaf: df::count::count_udaf(),
+        arg_types,
+        result: SqlType::Int8,
+    })
+}
+
+/// A literal of unknown type is text.
+fn known(ty: &SqlType) -> SqlType {
+    if *ty == SqlType::Unknown { SqlType::Text } else { ty.clone() }
+}
+
+fn sum(args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let result = match arg {
+        SqlType::Int2 | SqlType::Int4 => SqlType::Int8,
+        SqlType::Int8 => SqlType::Numeric(NumericType::fixed(38, 0)),
+        SqlType::Float4 | SqlType::Float8 => arg.clone(),
+        SqlType::Numeric(numeric) => SqlType::Numeric(NumericType { precision: 38, ..*numeric }),
+        _ => return None,
+    };
+    Some(ResolvedAggregate { udaf: sum_avg::sum_udaf(), arg_types: vec![arg.clone()], result })
+}
+
+fn avg(args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let result = match arg {
+        ty if ty.is_integer() => SqlType::Numeric(NumericType::QUOTIENT),
+        SqlType::Numeric(_) => SqlType::Numeric(NumericType::QUOTIENT),
+        SqlType::Float4 | SqlType::Float8 => SqlType::Float8,
+        _ => return None,
+    };
+    Some(ResolvedAggregate { udaf: sum_avg::avg_udaf(), arg_types: vec![arg.clone()], result })
+}
+
+fn extreme(name: &str, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let ordered = match arg {
+        SqlType::Unknown | SqlType::Varchar(_) | SqlType::Name => SqlType::Text,
+        ty if ty.is_numeric() || ty.is_oid_like() => ty.clone(),
+        SqlType::Text
+        | SqlType::Bpchar(_)
+        | SqlType::Date
+        | SqlType::Time
+        | SqlType::Timestamp
+        | SqlType::Timestamptz => arg.clone(),
+        _ => return None,
+    };
+    let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
+    Some(ResolvedAggregate { udaf, arg_types: vec![ordered.clone()], result: ordered })
+}
+
+fn array_agg(args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let arg = known(arg);
+    let result = SqlType::Array(Box::new(arg.clone()));
+    Some(ResolvedAggregate { udaf: df::array_agg::array_agg_udaf(), arg_types: vec![arg], result })
+}
+
+fn same_type(udaf: Arc<AggregateUDF>, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let arg = known(arg);
+    Some(ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg })
+}
+
+fn bits(udaf: Arc<AggregateUDF>, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    arg.is_integer().then(|| ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_types_are_postgresql_s() {
+        let result = |name: &str, arg: SqlType| {
+            resolve_aggregate(name, &[arg]).unwrap().map(|found| found.result.to_string()).unwrap()
+        };
+        assert_eq!(result("sum", SqlType::Int4), "bigint");
+        assert_eq!(result("sum", SqlType::Int8), "numeric");
+        assert_eq!(result("sum", SqlType::Float4), "real");
+        assert_eq!(result("avg", SqlType::Int2), "numeric");
+        assert_eq!(result("avg", SqlType::Float4), "double precision");
+        assert_eq!(result("max", SqlType::Varchar(Some(3))), "text");
+        assert_eq!(result("array_agg", SqlType::Date), "date[]");
+        assert_eq!(result("stddev", SqlType::Int4), "double precision");
+    }
+
+    #[test]
+    fn unknown_names_and_wrong_arguments_differ() {
+        assert!(resolve_aggregate("upper", &[SqlType::Text]).unwrap().is_none());
+        let error = resolve_aggregate("sum", &[SqlType::Text]).unwrap_err();
+        assert_eq!((error.state().0, error.message()), ("42883", "function sum(text) does not exist"));
+        let error = resolve_aggregate("sum", &[SqlType::Interval]).unwrap_err();
+        assert_eq!(error.state().0, "0A000");
+    }
+}

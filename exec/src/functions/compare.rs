@@ -1,0 +1,84 @@
+//! Comparisons `= <> < <= > >=`.
+//!
+//! Most are Arrow's own, on equal Arrow types; Weir's values are canonical (no negative zero, one NaN, jsonb in
+//! normal form, char(n) without trailing blanks), so that equal values have equal bytes. Intervals compare by
+//! length (30-day months), which bytes do not show, and have functions here.
+
+use arrow::array::ArrayRef;
+use datafusion::logical_expr::Operator;
+use weir_common::text::interval::comparison_key;
+use weir_common::{Result, SqlType};
+
+use super::call::Call;
+use super::registry::{NUMERIC, Param, Returns, Table, is};
+
+const OPERATORS: [(&str, Operator); 6] = [
+    ("=", Operator::Eq),
+    ("<>", Operator::NotEq),
+    ("<", Operator::Lt),
+    ("<=", Operator::LtEq),
+    (">", Operator::Gt),
+    (">=", Operator::GtEq),
+];
+
+pub(crate) fn register(t: &mut Table) {
+    use SqlType::*;
+    let types = [
+        Bool,
+        Int2,
+        Int4,
+        Int8,
+        Float4,
+        Float8,
+        Text,
+        Bpchar(None),
+        Name,
+        Char,
+        Date,
+        Time,
+        Timestamp,
+        Timestamptz,
+        Bytea,
+        Uuid,
+        Jsonb,
+        Oid,
+        OidVector,
+    ];
+    for (sql, operator) in OPERATORS {
+        for ty in &types {
+            t.native(sql, operator, &[is(ty.clone()), is(ty.clone())]);
+        }
+        for mixed in [[Float4, Float8], [Float8, Float4]] {
+            t.native(sql, operator, &mixed.map(is)).cast_to = Some(vec![Float8, Float8]);
+        }
+        for mixed in [[Name, Text], [Text, Name]] {
+            t.native(sql, operator, &mixed.map(is)).cast_to = Some(vec![Text, Text]);
+        }
+        t.native(sql, operator, &[is(NUMERIC), is(NUMERIC)]).same_scale = true;
+        t.native(sql, operator, &[Param::AnyArray, Param::AnyArray]);
+    }
+    intervals(t);
+}
+
+/// A comparison of two lengths in microseconds.
+type Test = fn(i128, i128) -> bool;
+
+fn intervals(t: &mut Table) {
+    let tests: [(&'static str, &str, Test); 6] = [
+        ("=", "interval_eq", |a, b| a == b),
+        ("<>", "interval_ne", |a, b| a != b),
+        ("<", "interval_lt", |a, b| a < b),
+        ("<=", "interval_le", |a, b| a <= b),
+        (">", "interval_gt", |a, b| a > b),
+        (">=", "interval_ge", |a, b| a >= b),
+    ];
+    let params = [is(SqlType::Interval), is(SqlType::Interval)];
+    for (sql, udf, test) in tests {
+        t.generic(sql, udf, &params, Returns::Is(SqlType::Bool), move |call| compare_intervals(call, test));
+    }
+}
+
+fn compare_intervals(call: &Call<'_>, test: Test) -> Result<ArrayRef> {
+    let (a, b) = (call.interval(0), call.interval(1));
+    call.build_bool(|row| Ok(test(comparison_key(a.at(row)), comparison_key(b.at(row)))))
+}

@@ -1,0 +1,93 @@
+//! `min` and `max` of an input that only grows: the best value so far is all there is to keep.
+
+use std::cmp::Ordering;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use weir_common::key::KeyEncoder;
+use weir_common::{Error, Result};
+
+use super::accumulator::{Accumulator, Rows};
+use super::ordered_value::{OrderedValue, Representation};
+use crate::spec::AggregateFunction;
+
+/// Best values of groups.
+struct Extremum<V> {
+    best: Vec<V>,
+    /// Whether there is a value.
+    present: Vec<bool>,
+    heap_bytes: usize,
+    /// How a better value compares with the best one.
+    better: Ordering,
+    ty: DataType,
+    encoder: KeyEncoder,
+}
+
+/// `min` or `max` over an append-only input.
+pub(super) fn extremum(function: AggregateFunction, ty: &DataType) -> Result<Box<dyn Accumulator>> {
+    Ok(match Representation::of(ty) {
+        Representation::Int => Box::new(Extremum::<i64>::new(function, ty)?),
+        Representation::Decimal => Box::new(Extremum::<i128>::new(function, ty)?),
+        Representation::Bytes => Box::new(Extremum::<Box<[u8]>>::new(function, ty)?),
+    })
+}
+
+impl<V: OrderedValue> Extremum<V> {
+    fn new(function: AggregateFunction, ty: &DataType) -> Result<Extremum<V>> {
+        let better = if function == AggregateFunction::Min { Ordering::Less } else { Ordering::Greater };
+        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?;
+        Ok(Extremum { best: Vec::new(), present: Vec::new(), heap_bytes: 0, better, ty: ty.clone(), encoder })
+    }
+
+    fn set(&mut self, group: usize, value: V) {
+        self.heap_bytes += value.heap_bytes();
+        self.heap_bytes -= self.best[group].heap_bytes();
+        self.best[group] = value;
+        self.present[group] = true;
+    }
+}
+
+impl<V: OrderedValue> Accumulator for Extremum<V> {
+    fn resize(&mut self, bound: usize) {
+        self.best.resize(bound, V::default());
+        self.present.resize(bound, false);
+    }
+
+    fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
+        let column = V::column(rows.values()?, &self.encoder)?;
+        rows.try_for_each(|row, group, op| {
+            if op < 0 {
+                return Err(Error::internal("a row was deleted from an append-only input"));
+            }
+            if !self.present[group] || self.best[group].compare(&column, row) == self.better.reverse() {
+                self.set(group, V::at(&column, row));
+            }
+            Ok(())
+        })
+    }
+
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let value = |group: &u32| self.present[*group as usize].then(|| &self.best[*group as usize]);
+        V::array(&groups.iter().map(value).collect::<Vec<_>>(), &self.ty, &self.encoder)
+    }
+
+    fn state_types(&self) -> Vec<DataType> {
+        vec![self.ty.clone()]
+    }
+
+    fn save(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(groups)?])
+    }
+
+    fn restore(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+        let column = V::column(&state[0], &self.encoder)?;
+        for (row, group) in groups.iter().enumerate().filter(|(row, _)| state[0].is_valid(*row)) {
+            self.set(*group as usize, V::at(&column, row));
+        }
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.best.capacity() * size_of::<V>() + self.present.capacity() + self.heap_bytes
+    }
+}

@@ -1,0 +1,25 @@
+//! The streaming operators, one file or folder each.
+//!
+//! Place in the flow: `build` makes them from an `OperatorSpec`, the runtime hosts them. Each keeps the
+//! contract Σ output deltas = Q(Σ input deltas) for any batching of its inputs, in any order within an epoch:
+//! a delete may come before the insert it cancels. State is in memory (`crate::state`) and is written, as far
+//! as it is dirty, at checkpoints.
+
+pub mod aggregate;
+pub mod calc;
+mod checkpoint;
+pub mod hash_join;
+pub mod union;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+/// Most rows of a batch that an operator emits.
+pub const BATCH_ROWS: usize = 8192;
+
+/// The schema of a batch inside a job: positions are what counts, names carry no meaning.
+pub(crate) fn positional_schema(types: &[DataType]) -> SchemaRef {
+    let field = |(i, ty): (usize, &DataType)| Field::new(format!("c{i}"), ty.clone(), true);
+    Arc::new(Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>()))
+}
