@@ -1,0 +1,325 @@
+//! Checkpoints: the thread that makes what jobs have done durable, job by job.
+//!
+//! A checkpoint at epoch `c` is declared by the sequencer when it closes `c`; each operator hands over its dirty
+//! state when its frontier passes `c` ([`CheckpointEvent::Dump`]). When all parts of a job are there and its
+//! output is complete, the job can be written: state, output rows, source offsets and counters in one atomic
+//! batch, together with every other job that is ready and with the tables. A job is written only together with
+//! or after the jobs that it reads, so no checkpoint is ever ahead of its input's; one that lags keeps nobody
+//! waiting, and what it still has to read is kept on disk with its input's checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::oneshot;
+use weir_common::{Epoch, JobId, ObjectId, Result};
+use weir_storage::backend::{Keyspace, Write, WriteBatch};
+use weir_storage::ipc;
+
+use crate::engine::{Engine, State};
+use crate::fragments::fragments;
+use crate::job::{Job, JobState, Output};
+use crate::meta::{self, JobRecord, SourceRecord, TableRecord};
+use crate::relation::Relation;
+use crate::sequencer::Request;
+
+/// What the checkpoint thread is told.
+pub enum CheckpointEvent {
+    /// The sequencer closed `epoch` as a checkpoint.
+    Declared {
+        epoch: Epoch,
+    },
+    /// Dirty state of one fragment on one worker after `epoch`.
+    Dump {
+        job: JobId,
+        epoch: Epoch,
+        part: (usize, usize),
+        writes: Vec<Write>,
+    },
+    /// The job's output is complete before `frontier`.
+    Passed {
+        job: JobId,
+        frontier: Epoch,
+    },
+    /// The job failed: its durable state goes, a restart begins afresh.
+    Forget {
+        job: JobId,
+    },
+    /// These objects were dropped; answers when nothing of them is left on disk.
+    Erase {
+        objects: Vec<(ObjectId, Option<Arc<Relation>>)>,
+        done: oneshot::Sender<()>,
+    },
+    Stop,
+}
+
+/// How long jobs that are ready wait for the others of the same round.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The thread's state.
+pub struct Checkpointer {
+    engine: Arc<Engine>,
+    events: Receiver<CheckpointEvent>,
+    dumps: HashMap<JobId, Dump>,
+    /// The epoch that tables are to be flushed at.
+    tables_due: Option<Epoch>,
+}
+
+#[derive(Default)]
+struct Dump {
+    epoch: Epoch,
+    parts: BTreeMap<(usize, usize), Vec<Write>>,
+}
+
+impl Checkpointer {
+    /// Listens to `events`.
+    pub fn new(engine: Arc<Engine>, events: Receiver<CheckpointEvent>) -> Checkpointer {
+        Checkpointer { engine, events, dumps: HashMap::new(), tables_due: None }
+    }
+
+    /// Runs until told to stop. A checkpoint that can't be written is tried again with the next one; the log
+    /// keeps everything until then.
+    pub fn run(mut self) {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(CheckpointEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(event) => {
+                    if let Err(error) = self.take(event) {
+                        self.stop_on_failure(&error);
+                    }
+                    if self.events.is_empty() && self.everything_is_ready() {
+                        self.commit_or_stop();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.commit_or_stop(),
+            }
+        }
+    }
+
+    fn commit_or_stop(&mut self) {
+        if let Err(error) = self.commit() {
+            self.stop_on_failure(&error);
+        }
+    }
+
+    /// Dirty state was taken from the operators and could not be written: only a restart gives a state that is
+    /// whole again, and loses nothing.
+    fn stop_on_failure(&self, error: &weir_common::Error) {
+        tracing::error!("a checkpoint can't be written, the server stops: {error}");
+        std::process::abort();
+    }
+
+    fn take(&mut self, event: CheckpointEvent) -> Result<()> {
+        match event {
+            CheckpointEvent::Declared { epoch } => self.tables_due = Some(epoch),
+            CheckpointEvent::Dump { job, epoch, part, writes } => {
+                let dump = self.dumps.entry(job).or_default();
+                if dump.epoch != epoch {
+                    *dump = Dump { epoch, parts: BTreeMap::new() };
+                }
+                dump.parts.insert(part, writes);
+            }
+            CheckpointEvent::Passed { .. } | CheckpointEvent::Stop => {}
+            CheckpointEvent::Forget { job } => {
+                self.dumps.remove(&job);
+                let relation = self.engine.state.lock().relations.get(&ObjectId(job.0)).cloned();
+                self.erase(&[(ObjectId(job.0), relation)])?;
+            }
+            CheckpointEvent::Erase { objects, done } => {
+                objects.iter().for_each(|(id, _)| drop(self.dumps.remove(&JobId(id.0))));
+                self.erase(&objects)?;
+                // Whoever asked may have gone away.
+                let _ = done.send(());
+            }
+        }
+        Ok(())
+    }
+
+    fn erase(&self, objects: &[(ObjectId, Option<Arc<Relation>>)]) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for (id, relation) in objects {
+            for key in [meta::job_key(JobId(id.0)), meta::table_key(*id), meta::source_key(*id)] {
+                batch.writes.push(Write::Delete(Keyspace::Meta, key));
+            }
+            let prefix = meta::job_state_prefix(JobId(id.0));
+            let end = meta::after_prefix(&prefix);
+            batch.writes.push(Write::DeleteRange(Keyspace::State, prefix.clone(), end.clone()));
+            batch.writes.push(Write::DeleteRange(Keyspace::Changelog, prefix, end));
+            if let Some(relation) = relation {
+                relation.store.drop_rows(&mut batch);
+            }
+        }
+        self.engine.backend.write(batch)
+    }
+
+    /// Whether every job of the round has handed over everything.
+    fn everything_is_ready(&self) -> bool {
+        let state = self.engine.state.lock();
+        let mut pending = state.jobs.iter().filter(|(_, e)| e.pending.is_some()).peekable();
+        (pending.peek().is_some() || self.tables_due.is_some())
+            && pending.all(|(id, _)| self.is_ready(&state, *id))
+    }
+
+    fn is_ready(&self, state: &State, job: JobId) -> bool {
+        let (Some(entry), Some(dump)) = (state.jobs.get(&job), self.dumps.get(&job)) else { return false };
+        let parts = fragments(&entry.job.graph).len() * self.engine.config.workers;
+        entry.pending == Some(dump.epoch) && dump.parts.len() == parts && entry.frontier > dump.epoch
+    }
+
+    /// Writes every job that is ready and reads no job that is under way, and the tables.
+    fn commit(&mut self) -> Result<()> {
+        let state = self.engine.state.lock();
+        let ready: BTreeSet<JobId> =
+            self.dumps.keys().copied().filter(|job| self.is_ready(&state, *job)).collect();
+        let jobs = committable(&ready, |job| upstream(&state, job), |job| is_pending(&state, job));
+        if jobs.is_empty() && self.tables_due.is_none() {
+            return Ok(());
+        }
+        let jobs: Vec<(Arc<Job>, Epoch, Dump)> = jobs
+            .into_iter()
+            .filter_map(|id| {
+                let dump = self.dumps.remove(&id)?;
+                Some((state.jobs.get(&id)?.job.clone(), dump.epoch, dump))
+            })
+            .collect();
+        let tables: Vec<_> = state.relations.values().filter(|r| r.producer.is_none()).cloned().collect();
+        let sources: Vec<_> = state.sources.values().cloned().collect();
+        drop(state);
+        fail::fail_point!(weir_common::failpoint::CHECKPOINT_BEFORE_WRITE);
+        let mut batch = WriteBatch::default();
+        let epochs: HashMap<JobId, Epoch> = jobs.iter().map(|(job, epoch, _)| (job.id, *epoch)).collect();
+        let mut flushed = Vec::new();
+        for (job, epoch, dump) in jobs.iter().map(|(j, e, d)| (j, *e, d)) {
+            batch.writes.extend(dump.parts.values().flatten().cloned());
+            self.add_job(job, epoch, &epochs, &mut batch, &mut flushed)?;
+        }
+        if let Some(epoch) = self.tables_due.take() {
+            for table in &tables {
+                table.store.flush(epoch, &mut batch)?;
+                let record = meta::encode(&TableRecord { epoch })?;
+                batch.writes.push(Write::Put(Keyspace::Meta, meta::table_key(table.id), record));
+                flushed.push((table.clone(), epoch));
+            }
+            for source in &sources {
+                let record = meta::encode(&SourceRecord { epoch, offsets: source.offsets_at(epoch) })?;
+                batch.writes.push(Write::Put(Keyspace::Meta, meta::source_key(source.id), record));
+            }
+        }
+        self.engine.backend.write(batch)?;
+        fail::fail_point!(weir_common::failpoint::CHECKPOINT_AFTER_WRITE);
+        flushed.iter().for_each(|(relation, epoch)| relation.flushed(*epoch));
+        self.finish(&jobs.into_iter().map(|(job, epoch, _)| (job, epoch)).collect::<Vec<_>>(), &tables)
+    }
+
+    /// Adds a job's output rows, the changelog that lagging readers need, and its record.
+    fn add_job(
+        &self,
+        job: &Job,
+        epoch: Epoch,
+        epochs: &HashMap<JobId, Epoch>,
+        batch: &mut WriteBatch,
+        flushed: &mut Vec<(Arc<Relation>, Epoch)>,
+    ) -> Result<()> {
+        if let Output::Relation(relation) = &job.output {
+            relation.store.flush(epoch, batch)?;
+            let kept = relation.take_unpersisted(epoch, &|reader| epochs.get(&reader).copied());
+            for (i, (at, changes)) in kept.iter().enumerate() {
+                let key = meta::changelog_key(relation.id, *at, i as u32);
+                batch.writes.push(Write::Put(Keyspace::Changelog, key, ipc::encode_batch(changes)?));
+            }
+            flushed.push((relation.clone(), epoch));
+        }
+        for input in job.relations().filter(|r| r.producer.is_some()) {
+            if let Some(needed) = input.needed_after(job.id, epoch) {
+                let start = meta::changelog_key(input.id, Epoch::ZERO, 0);
+                let end = meta::changelog_key(input.id, needed.next(), 0);
+                batch.writes.push(Write::DeleteRange(Keyspace::Changelog, start, end));
+            }
+        }
+        let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
+        let record = JobRecord { epoch, sources, counters: job.metrics.counters() };
+        batch.writes.push(Write::Put(Keyspace::Meta, meta::job_key(job.id), meta::encode(&record)?));
+        Ok(())
+    }
+
+    /// What a durable checkpoint sets free: inputs' backlog, sinks' output, the log.
+    fn finish(&self, jobs: &[(Arc<Job>, Epoch)], tables: &[Arc<Relation>]) -> Result<()> {
+        for (job, epoch) in jobs {
+            job.checkpoint_taken(*epoch);
+            job.relations().for_each(|r| r.release(job.id, *epoch));
+            job.sources().for_each(|s| s.release(job.id, *epoch));
+            if let Output::Sink(sink) = &job.output
+                && let Err(error) = sink.commit(*epoch)
+            {
+                self.engine.fail_job(job.id, error);
+            }
+        }
+        let mut state = self.engine.state.lock();
+        for (job, epoch) in jobs {
+            if let Some(entry) = state.jobs.get_mut(&job.id) {
+                entry.checkpointed = *epoch;
+                entry.pending = None;
+            }
+        }
+        let changed_since =
+            |e: &&crate::job::JobEntry| e.state != JobState::Failed && e.need > e.checkpointed;
+        let lagging = state.jobs.values().filter(changed_since);
+        let trim = lagging.filter(|e| e.checkpointed > Epoch::ZERO).map(|e| e.checkpointed).min();
+        let touched = state.jobs.values().any(|e| changed_since(&e) && e.pending.is_none());
+        drop(state);
+        let base = tables.iter().map(|t| t.base_epoch()).min().unwrap_or(Epoch::MAX);
+        let upto = trim.unwrap_or(Epoch::MAX).min(base).min(self.engine.state.lock().committed);
+        self.engine.request(Request::Trim(upto));
+        if touched {
+            self.engine.request(Request::Touch);
+        }
+        Ok(())
+    }
+}
+
+fn upstream(state: &State, job: JobId) -> Vec<JobId> {
+    let Some(entry) = state.jobs.get(&job) else { return Vec::new() };
+    entry.job.relations().filter_map(|r| r.producer).collect()
+}
+
+fn is_pending(state: &State, job: JobId) -> bool {
+    state.jobs.get(&job).is_some_and(|entry| entry.pending.is_some())
+}
+
+/// Those of `ready` that may be written now: each job it reads has no checkpoint under way, or is written too.
+/// Jobs come in topological order.
+pub fn committable(
+    ready: &BTreeSet<JobId>,
+    upstream: impl Fn(JobId) -> Vec<JobId>,
+    is_pending: impl Fn(JobId) -> bool,
+) -> BTreeSet<JobId> {
+    let mut chosen = BTreeSet::new();
+    for job in ready {
+        if upstream(*job).iter().all(|up| chosen.contains(up) || !is_pending(*up)) {
+            chosen.insert(*job);
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u32]) -> BTreeSet<JobId> {
+        ids.iter().map(|id| JobId(*id)).collect()
+    }
+
+    #[test]
+    fn a_job_waits_for_what_it_reads() {
+        // 1 <- 2 <- 3, and 4 alone
+        let upstream = |job: JobId| if (2..=3).contains(&job.0) { vec![JobId(job.0 - 1)] } else { vec![] };
+        let all_pending = |_: JobId| true;
+        assert_eq!(committable(&ids(&[1, 2, 3, 4]), upstream, all_pending), ids(&[1, 2, 3, 4]));
+        assert_eq!(committable(&ids(&[1, 3, 4]), upstream, all_pending), ids(&[1, 4]));
+        assert_eq!(committable(&ids(&[2, 3]), upstream, all_pending), ids(&[]));
+        let only_three = |job: JobId| job.0 == 3;
+        assert_eq!(committable(&ids(&[3]), upstream, only_three), ids(&[3]));
+    }
+}

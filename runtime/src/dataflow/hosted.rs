@@ -1,0 +1,158 @@
+//! A fragment host inside a timely operator: capabilities, errors, panics.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use timely::dataflow::operators::{Capability, InputCapability};
+use weir_common::{ChangeBatch, Epoch, Error, Result};
+
+use crate::checkpoint::CheckpointEvent;
+use crate::engine::Engine;
+use crate::fragments::Fragment;
+use crate::host::{FragmentHost, Fresh, HostNode, HostSink, Progress};
+use crate::job::Job;
+use crate::operators::{build_host, dump};
+
+/// One fragment of a job on one worker.
+pub struct Hosted {
+    engine: Arc<Engine>,
+    job: Arc<Job>,
+    /// Graph positions of the host's nodes, for the keys of their state.
+    nodes: Vec<usize>,
+    number: usize,
+    worker: usize,
+    /// `None` once the job has failed here: input is swallowed.
+    host: Option<FragmentHost>,
+    /// The right to emit rows of an epoch, held until the epoch is through.
+    pub capabilities: BTreeMap<Epoch, Capability<u64>>,
+    /// What the last run made.
+    pub emitted: Vec<(Epoch, ChangeBatch)>,
+    done: Vec<Epoch>,
+    /// Checkpoints up to here were handed to the host.
+    declared: Epoch,
+    state_bytes: i64,
+}
+
+impl Hosted {
+    /// Opens the operators; a failure fails the job.
+    pub fn open(
+        engine: &Arc<Engine>,
+        job: &Arc<Job>,
+        fragment: &Fragment,
+        number: usize,
+        worker: usize,
+        is_last: bool,
+    ) -> Hosted {
+        let built = guarded(|| build_host(engine, job, fragment, worker, is_last));
+        let host = built.map_err(|error| engine.fail_job(job.id, error)).ok();
+        Hosted {
+            engine: engine.clone(),
+            job: job.clone(),
+            nodes: fragment.nodes.clone(),
+            number,
+            worker,
+            host,
+            capabilities: BTreeMap::new(),
+            emitted: Vec::new(),
+            done: Vec::new(),
+            declared: job.start.epoch.previous(),
+            state_bytes: 0,
+        }
+    }
+
+    /// For timely's logs.
+    pub fn name(&self) -> String {
+        format!("{} fragment {}", self.job.graph.name, self.number)
+    }
+
+    /// Keeps the initial capability for a fresh job's first epoch.
+    pub fn start(&mut self, mut capabilities: Vec<Capability<u64>>) {
+        let Some(mut capability) = capabilities.pop() else { return };
+        if self.job.start.fresh == Fresh::Yes && self.host.is_some() {
+            capability.downgrade(&self.job.start.epoch.0);
+            self.capabilities.insert(self.job.start.epoch, capability);
+        }
+    }
+
+    /// Takes a batch that arrived.
+    pub fn offer(&mut self, port: usize, capability: &InputCapability<u64>, batch: ChangeBatch) {
+        let (Some(host), Some(epoch)) = (&mut self.host, capability.least().copied()) else { return };
+        if !self.capabilities.contains_key(&Epoch(epoch))
+            && let Some(retained) = capability.retain_least(0)
+        {
+            self.capabilities.insert(Epoch(epoch), retained);
+        }
+        host.offer(port, Epoch(epoch), batch);
+    }
+
+    /// Works on what has arrived; true when there is more to do at once.
+    pub fn run(&mut self, frontier: Epoch) -> bool {
+        let Some(mut host) = self.host.take() else { return false };
+        let declared = self.job.checkpoints(self.declared, frontier);
+        if let Some(last) = declared.last() {
+            self.declared = *last;
+        }
+        host.advance(frontier, declared);
+        match guarded(|| host.run(self)) {
+            Ok(progress) => {
+                self.count_state(host.memory_bytes() as i64);
+                self.host = Some(host);
+                progress == Progress::More
+            }
+            Err(error) => {
+                self.engine.fail_job(self.job.id, error);
+                self.emitted.clear();
+                false
+            }
+        }
+    }
+
+    /// Gives up the capabilities of epochs that are through.
+    pub fn release(&mut self, frontier: Epoch, more: bool) {
+        for epoch in self.done.drain(..) {
+            self.capabilities.remove(&epoch);
+        }
+        match &self.host {
+            None => self.capabilities.clear(),
+            Some(_) if !more => self.capabilities.retain(|epoch, _| *epoch >= frontier),
+            Some(_) => {}
+        }
+    }
+
+    fn count_state(&mut self, bytes: i64) {
+        let change = bytes - std::mem::replace(&mut self.state_bytes, bytes);
+        self.job.metrics.state_bytes.fetch_add(change, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl HostSink for Hosted {
+    fn emit(&mut self, epoch: Epoch, batch: ChangeBatch) {
+        self.emitted.push((epoch, batch));
+    }
+
+    fn epoch_done(&mut self, epoch: Epoch) {
+        self.done.push(epoch);
+    }
+
+    fn checkpoint(&mut self, epoch: Epoch, nodes: &mut [HostNode]) -> Result<()> {
+        let writes = dump(&self.job, &self.nodes, nodes)?;
+        let (job, part) = (self.job.id, (self.number, self.worker));
+        self.engine.checkpoint_event(CheckpointEvent::Dump { job, epoch, part, writes });
+        Ok(())
+    }
+}
+
+/// Runs operator code; a panic becomes an error of the job (XX000) instead of the end of the worker.
+fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(panic) => Err(Error::internal(format!("an operator panicked: {}", panic_text(panic.as_ref())))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

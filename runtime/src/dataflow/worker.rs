@@ -1,0 +1,101 @@
+//! The loop of one worker thread: commands, feeding inputs, a timely step, and looking at the probes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use weir_common::JobId;
+
+use super::Command;
+use super::install::{Installed, install};
+use crate::engine::Engine;
+
+/// Batches that one input takes in one round, so that jobs take turns.
+const BATCHES_A_ROUND: usize = 8;
+
+/// One worker thread.
+pub struct Worker {
+    engine: Arc<Engine>,
+    inbox: Receiver<Command>,
+    index: usize,
+    peers: usize,
+    jobs: BTreeMap<JobId, Installed>,
+    /// Jobs with something to read, or with epochs under way.
+    active: BTreeSet<JobId>,
+}
+
+impl Worker {
+    /// Worker `index` of `peers`.
+    pub fn new(engine: Arc<Engine>, inbox: Receiver<Command>, index: usize, peers: usize) -> Worker {
+        Worker { engine, inbox, index, peers, jobs: BTreeMap::new(), active: BTreeSet::new() }
+    }
+
+    /// Runs until told to stop.
+    pub fn run(mut self, timely: &mut timely::worker::Worker) {
+        loop {
+            while let Ok(command) = self.inbox.try_recv() {
+                match command {
+                    Command::Install(job) => {
+                        let id = job.id;
+                        let installed = install(&self.engine, job, timely, self.index, self.peers);
+                        self.jobs.insert(id, installed);
+                        self.active.insert(id);
+                    }
+                    Command::Drop(id, _gone) => self.drop_job(id, timely),
+                    Command::Pump(ids) => {
+                        self.active.extend(ids.iter().filter(|id| self.jobs.contains_key(id)))
+                    }
+                    Command::Stop => {
+                        self.jobs
+                            .keys()
+                            .copied()
+                            .collect::<Vec<_>>()
+                            .into_iter()
+                            .for_each(|id| self.drop_job(id, timely));
+                        return;
+                    }
+                }
+            }
+            let more = self.feed();
+            let pause = if more { Some(Duration::ZERO) } else { None };
+            timely.step_or_park(pause);
+            self.look();
+        }
+    }
+
+    fn drop_job(&mut self, id: JobId, timely: &mut timely::worker::Worker) {
+        self.active.remove(&id);
+        if let Some(installed) = self.jobs.remove(&id) {
+            timely.drop_dataflow(installed.dataflow);
+        }
+    }
+
+    /// Feeds each active job a little; whether some of them could take more at once.
+    fn feed(&mut self) -> bool {
+        let mut more = false;
+        for id in &self.active {
+            let Some(installed) = self.jobs.get_mut(id) else { continue };
+            let uppers = self.engine.state.lock().input_uppers(*id);
+            match installed.feed(&uppers, BATCHES_A_ROUND) {
+                Ok(again) => more |= again,
+                Err(error) => self.engine.fail_job(*id, error),
+            }
+        }
+        more
+    }
+
+    /// Reports frontiers that moved, and lets jobs rest whose output is complete up to all that they were fed.
+    fn look(&mut self) {
+        let (jobs, index, engine) = (&mut self.jobs, self.index, &self.engine);
+        self.active.retain(|id| {
+            let Some(installed) = jobs.get_mut(id) else { return false };
+            let frontier = installed.frontier();
+            if index == 0 && frontier > installed.reported {
+                installed.reported = frontier;
+                engine.frontier_passed(*id, frontier);
+            }
+            installed.is_busy()
+        });
+    }
+}

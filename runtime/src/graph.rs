@@ -1,0 +1,70 @@
+//! `JobGraph`: what the planner hands to the runtime; plain serialisable data.
+//!
+//! Nodes stand in topological order (an edge points to an earlier node). Nodes linked by `Exchange::Local`
+//! edges are fused into one dataflow operator. The last node is the output: its rows go to the job's relation
+//! or sink.
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+use weir_common::{JobId, ObjectId, OperatorId, RelationSchema};
+use weir_exec::spec::OperatorSpec;
+
+/// How rows travel along an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exchange {
+    /// They stay on their worker.
+    Local,
+    /// To the owner of the key group of these columns (NULLs included). No column: all rows to one worker.
+    ByKey(Vec<usize>),
+}
+
+/// An input of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEdge {
+    /// Position of the node that produces the rows.
+    pub from: usize,
+    pub exchange: Exchange,
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum JobNodeKind {
+    /// Rows of a table or view: its snapshot at the job's first epoch, then its changelog.
+    Relation { relation: ObjectId, project: Vec<usize> },
+    /// Rows of an external source: from the beginning, by the epochs its offsets are bound to.
+    Source { source: ObjectId, project: Vec<usize> },
+    /// A constant set of rows, inserted once in the first epoch: Arrow IPC stream bytes.
+    Values { ipc: Vec<u8> },
+    /// An operator.
+    Operator(OperatorSpec),
+}
+
+/// A node of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobNode {
+    /// Same over restarts: keys the node's state.
+    pub id: OperatorId,
+    pub kind: JobNodeKind,
+    pub inputs: Vec<JobEdge>,
+    /// Column types of the output.
+    pub types: Vec<DataType>,
+}
+
+/// Where the last node's rows go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobOutput {
+    /// Into a relation; the last node's distribution is by the relation's key columns.
+    Relation { relation: ObjectId, schema: RelationSchema },
+    /// Into an external sink.
+    Sink { sink: ObjectId },
+}
+
+/// A continuous job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobGraph {
+    pub job: JobId,
+    /// For people: the object's name.
+    pub name: String,
+    pub nodes: Vec<JobNode>,
+    pub output: JobOutput,
+}

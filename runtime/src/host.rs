@@ -1,0 +1,336 @@
+//! `FragmentHost`: runs the operators of one fragment on one worker, one epoch at a time.
+//!
+//! A *fragment* is a set of nodes linked by local edges; its rows leave through its last node. The host is free
+//! of timely: it is given batches with their epochs and told how far the inputs' frontier has got, and keeps the
+//! order that operators rely on:
+//!
+//! ```text
+//!   batches of e ─► on_batch*   frontier > e ─► on_epoch_end, in topological order ─► checkpoint, if e is one
+//!   batches of later epochs ─► stash
+//! ```
+//! Work is a queue, so an operator that yields in the middle of a batch (fuel) leaves the host resumable:
+//! [`FragmentHost::run`] returns [`Progress::More`] and the worker goes round.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use weir_common::{ChangeBatch, Epoch, Result};
+use weir_exec::operator::{Flow, Operator, Output, Port};
+
+/// An operator and where its rows go.
+pub struct HostNode {
+    pub operator: Box<dyn Operator>,
+    /// Nodes of the same fragment that take the output; empty for the last node.
+    pub consumers: Vec<(usize, Port)>,
+}
+
+/// Whether the host has work left that it could go on with at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// Nothing to do until more input or frontier arrives.
+    Idle,
+    /// The budget of this call is used up.
+    More,
+}
+
+/// What comes out of a host.
+pub trait HostSink {
+    /// A batch of the fragment's last node.
+    fn emit(&mut self, epoch: Epoch, batch: ChangeBatch);
+    /// The epoch is over: nothing more is emitted for it.
+    fn epoch_done(&mut self, epoch: Epoch);
+    /// The state after `epoch`, which is a checkpoint: take it from the operators, node by node.
+    fn checkpoint(&mut self, epoch: Epoch, nodes: &mut [HostNode]) -> Result<()>;
+}
+
+enum Work {
+    Batch(usize, Port, ChangeBatch),
+    /// The node yielded; what it made so far stands before this in the queue.
+    Resume(usize),
+    EpochEnd(usize),
+    EpochDone,
+    Checkpoint(Epoch),
+}
+
+/// The operators of one fragment on one worker.
+pub struct FragmentHost {
+    /// In topological order; the last one's output leaves the fragment.
+    nodes: Vec<HostNode>,
+    /// For each input of the fragment, the node and port it feeds.
+    inputs: Vec<(usize, Port)>,
+    stash: BTreeMap<Epoch, Vec<(usize, ChangeBatch)>>,
+    /// Checkpoints that were declared and are not taken yet, ascending.
+    checkpoints: VecDeque<Epoch>,
+    /// Every epoch before it is complete on every input.
+    frontier: Epoch,
+    /// The epoch that work belongs to.
+    current: Epoch,
+    /// Whether `current` has had any work: only then does it get an epoch end.
+    open: bool,
+    /// An epoch that gets its end even without a row: the first one of a fresh job.
+    forced: Option<Epoch>,
+    work: VecDeque<Work>,
+}
+
+/// Rows that one call of [`FragmentHost::run`] hands out at most, about.
+const RUN_ROWS: i64 = 256 * 1024;
+
+impl FragmentHost {
+    /// A host for a job whose first epoch is `start`; `fresh` jobs get that epoch's end in any case.
+    pub fn new(nodes: Vec<HostNode>, inputs: Vec<(usize, Port)>, start: Epoch, fresh: Fresh) -> FragmentHost {
+        FragmentHost {
+            nodes,
+            inputs,
+            stash: BTreeMap::new(),
+            checkpoints: VecDeque::new(),
+            frontier: start,
+            current: start,
+            open: false,
+            forced: (fresh == Fresh::Yes).then_some(start),
+            work: VecDeque::new(),
+        }
+    }
+
+    /// Takes a batch of an input.
+    pub fn offer(&mut self, input: usize, epoch: Epoch, batch: ChangeBatch) {
+        debug_assert!(epoch >= self.frontier, "a batch behind the frontier");
+        self.stash.entry(epoch).or_default().push((input, batch));
+    }
+
+    /// Tells how far the inputs are complete, and which checkpoints lie behind that frontier.
+    pub fn advance(&mut self, frontier: Epoch, declared: impl IntoIterator<Item = Epoch>) {
+        self.frontier = self.frontier.max(frontier);
+        self.checkpoints.extend(declared);
+    }
+
+    /// Works until nothing can be done or the budget is used up.
+    pub fn run(&mut self, sink: &mut dyn HostSink) -> Result<Progress> {
+        let mut budget = RUN_ROWS;
+        loop {
+            if let Some(work) = self.work.pop_front() {
+                budget -= self.perform(work, sink)?;
+            } else if !self.next_work() {
+                return Ok(Progress::Idle);
+            }
+            if budget <= 0 {
+                return Ok(Progress::More);
+            }
+        }
+    }
+
+    /// Bytes of state of all operators.
+    pub fn memory_bytes(&self) -> usize {
+        self.nodes.iter().map(|n| n.operator.memory_bytes()).sum()
+    }
+
+    /// Fills the work queue from the stash, the frontier and the declared checkpoints, in epoch order.
+    fn next_work(&mut self) -> bool {
+        if let Some(batches) = self.stash.remove(&self.current) {
+            self.open = true;
+            for (input, batch) in batches {
+                let (node, port) = self.inputs[input];
+                self.work.push_back(Work::Batch(node, port, batch));
+            }
+            return true;
+        }
+        if self.frontier > self.current && (self.open || self.forced == Some(self.current)) {
+            self.open = false;
+            self.forced = None;
+            self.work.extend((0..self.nodes.len()).map(Work::EpochEnd));
+            self.work.push_back(Work::EpochDone);
+            return true;
+        }
+        self.enter_next_epoch()
+    }
+
+    /// With `current` through: takes a checkpoint that is due after it, or enters the next epoch with rows.
+    fn enter_next_epoch(&mut self) -> bool {
+        let next = self.stash.keys().next().copied().filter(|e| *e <= self.frontier);
+        if let Some(due) = self.checkpoints.front().copied()
+            && due < self.frontier
+            && next.is_none_or(|e| e > due)
+        {
+            self.checkpoints.pop_front();
+            self.work.push_back(Work::Checkpoint(due));
+            return true;
+        }
+        let Some(next) = next.filter(|e| *e > self.current) else { return false };
+        self.current = next;
+        true
+    }
+
+    fn perform(&mut self, work: Work, sink: &mut dyn HostSink) -> Result<i64> {
+        match work {
+            Work::Batch(node, port, batch) => self.step(node, Some(Call::Batch(port, batch)), sink),
+            Work::Resume(node) => self.step(node, None, sink),
+            Work::EpochEnd(node) => self.step(node, Some(Call::EpochEnd), sink),
+            Work::EpochDone => {
+                sink.epoch_done(self.current);
+                Ok(0)
+            }
+            Work::Checkpoint(epoch) => sink.checkpoint(epoch, &mut self.nodes).map(|()| 0),
+        }
+    }
+
+    /// Calls one operator, routes what it made, and returns how many rows that were.
+    fn step(&mut self, node: usize, call: Option<Call>, sink: &mut dyn HostSink) -> Result<i64> {
+        let mut out = Output::new();
+        let operator = &mut self.nodes[node].operator;
+        let flow = match call {
+            Some(Call::Batch(port, batch)) => operator.on_batch(port, batch, &mut out)?,
+            Some(Call::EpochEnd) => operator.on_epoch_end(self.current, &mut out)?,
+            None => operator.resume(&mut out)?,
+        };
+        if flow == Flow::Yield {
+            self.work.push_front(Work::Resume(node));
+        }
+        let rows = out.batches.iter().map(|b| b.len() as i64).sum();
+        self.route(node, out.batches, sink);
+        Ok(rows)
+    }
+
+    fn route(&mut self, node: usize, batches: Vec<ChangeBatch>, sink: &mut dyn HostSink) {
+        if node + 1 == self.nodes.len() {
+            batches.into_iter().for_each(|batch| sink.emit(self.current, batch));
+            return;
+        }
+        let consumers = &self.nodes[node].consumers;
+        for batch in batches.into_iter().rev() {
+            for (consumer, port) in consumers {
+                self.work.push_front(Work::Batch(*consumer, *port, batch.clone()));
+            }
+        }
+    }
+}
+
+enum Call {
+    Batch(Port, ChangeBatch),
+    EpochEnd,
+}
+
+/// Whether a job starts for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    Yes,
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use weir_common::ChangeBatch;
+
+    use super::*;
+
+    /// Passes rows on, in pieces of one row a call when told to yield.
+    struct Pass {
+        slow: bool,
+        rest: Option<ChangeBatch>,
+    }
+
+    impl Operator for Pass {
+        fn on_batch(&mut self, _: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow> {
+            self.rest = Some(batch);
+            self.resume(out)
+        }
+        fn resume(&mut self, out: &mut Output) -> Result<Flow> {
+            let Some(batch) = self.rest.take() else { return Ok(Flow::Done) };
+            if !self.slow || batch.len() == 1 {
+                out.push(batch);
+                return Ok(Flow::Done);
+            }
+            out.push(batch.slice(0, 1));
+            self.rest = Some(batch.slice(1, batch.len() - 1));
+            Ok(Flow::Yield)
+        }
+        fn on_epoch_end(&mut self, epoch: Epoch, out: &mut Output) -> Result<Flow> {
+            out.push(rows(&[1000 + epoch.0 as i64]));
+            Ok(Flow::Done)
+        }
+    }
+
+    #[derive(Default)]
+    struct Recorder(Vec<String>);
+
+    impl HostSink for Recorder {
+        fn emit(&mut self, epoch: Epoch, batch: ChangeBatch) {
+            let values =
+                arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&batch.columns()[0]);
+            for v in values.values() {
+                self.0.push(format!("{epoch}:{v}"));
+            }
+        }
+        fn epoch_done(&mut self, epoch: Epoch) {
+            self.0.push(format!("done {epoch}"));
+        }
+        fn checkpoint(&mut self, epoch: Epoch, _: &mut [HostNode]) -> Result<()> {
+            self.0.push(format!("checkpoint {epoch}"));
+            Ok(())
+        }
+    }
+
+    fn rows(values: &[i64]) -> ChangeBatch {
+        let array = Arc::new(Int64Array::from(values.to_vec())) as _;
+        ChangeBatch::inserts(RecordBatch::try_from_iter([("v", array)]).unwrap())
+    }
+
+    fn host(fresh: Fresh) -> FragmentHost {
+        let slow =
+            HostNode { operator: Box::new(Pass { slow: true, rest: None }), consumers: vec![(1, Port(0))] };
+        let last = HostNode { operator: Box::new(Pass { slow: false, rest: None }), consumers: vec![] };
+        FragmentHost::new(vec![slow, last], vec![(0, Port(0))], Epoch(1), fresh)
+    }
+
+    fn run(host: &mut FragmentHost) -> Vec<String> {
+        let mut sink = Recorder::default();
+        while host.run(&mut sink).unwrap() == Progress::More {}
+        sink.0
+    }
+
+    #[test]
+    fn epochs_come_in_order_and_later_rows_wait() {
+        let mut host = host(Fresh::No);
+        host.offer(0, Epoch(3), rows(&[30]));
+        host.offer(0, Epoch(1), rows(&[10, 11]));
+        assert_eq!(run(&mut host), ["1:10", "1:11"]);
+        host.advance(Epoch(3), []);
+        assert_eq!(run(&mut host), ["1:1001", "1:1001", "done 1", "3:30"]);
+        host.advance(Epoch(4), []);
+        assert_eq!(run(&mut host), ["3:1003", "3:1003", "done 3"]);
+    }
+
+    #[test]
+    fn a_fresh_job_ends_its_first_epoch_without_rows() {
+        let mut fresh = host(Fresh::Yes);
+        fresh.advance(Epoch(2), []);
+        assert_eq!(run(&mut fresh), ["1:1001", "1:1001", "done 1"]);
+        let mut restored = host(Fresh::No);
+        restored.advance(Epoch(2), []);
+        assert!(run(&mut restored).is_empty());
+    }
+
+    #[test]
+    fn a_checkpoint_lies_between_its_epoch_and_the_next() {
+        let mut host = host(Fresh::No);
+        host.offer(0, Epoch(1), rows(&[10]));
+        host.offer(0, Epoch(5), rows(&[50]));
+        host.advance(Epoch(6), [Epoch(2), Epoch(5)]);
+        assert_eq!(
+            run(&mut host),
+            [
+                "1:10",
+                "1:1001",
+                "1:1001",
+                "done 1",
+                "checkpoint 2",
+                "5:50",
+                "5:1005",
+                "5:1005",
+                "done 5",
+                "checkpoint 5"
+            ]
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! `Job`: a continuous job at run time, as all workers share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use weir_common::{Epoch, Error, JobId};
+use weir_connector::{Sink, SourceOffsets};
+use weir_exec::operator::{OpenContext, StateReader};
+use weir_storage::backend::StateSnapshot;
+use weir_storage::relation::RelationSnapshot;
+
+use crate::graph::JobGraph;
+use crate::host::Fresh;
+use crate::meta::Counters;
+use crate::relation::Relation;
+use crate::source::SourceState;
+
+/// Whether a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Its first epoch, the snapshot of its inputs, is not through yet.
+    Starting,
+    Running,
+    /// Stopped by an error of its own; everybody else goes on.
+    Failed,
+}
+
+/// A job, immutable but for its counters.
+pub struct Job {
+    pub id: JobId,
+    pub graph: JobGraph,
+    /// In the order of the graph's input nodes.
+    pub inputs: Vec<JobInput>,
+    pub output: Output,
+    pub start: Start,
+    pub metrics: Metrics,
+    /// Checkpoints that were declared, ascending; hosts take those that their frontier has passed.
+    declared: Mutex<Vec<Epoch>>,
+    /// How many workers have opened it.
+    opened: AtomicUsize,
+}
+
+/// An input node of the graph, resolved.
+pub struct JobInput {
+    /// Position of the node in the graph.
+    pub node: usize,
+    pub origin: Origin,
+}
+
+/// Where an input's rows come from.
+pub enum Origin {
+    /// `snapshot` is there on a fresh start: the rows as of the start epoch.
+    Relation {
+        relation: Arc<Relation>,
+        project: Vec<usize>,
+        snapshot: Mutex<Option<RelationSnapshot>>,
+    },
+    /// `from` are the offsets as of the start epoch; a fresh start reads everything before them first.
+    Source {
+        source: Arc<SourceState>,
+        project: Vec<usize>,
+        from: SourceOffsets,
+    },
+    Values {
+        ipc: Vec<u8>,
+    },
+}
+
+/// Where the last node's rows go.
+pub enum Output {
+    Relation(Arc<Relation>),
+    Sink(Arc<dyn Sink>),
+    /// Of a job that could not be put together.
+    Nowhere,
+}
+
+/// What a job starts from.
+pub struct Start {
+    /// The state as of this epoch is there (restored), or is made from the inputs' snapshots (fresh).
+    pub epoch: Epoch,
+    pub fresh: Fresh,
+    /// Holds the operators' state of a restored job, until they have loaded it.
+    pub state: Mutex<Option<Arc<dyn StateSnapshot>>>,
+}
+
+impl Start {
+    /// The first epoch that the dataflow works on.
+    pub fn first_epoch(&self) -> Epoch {
+        match self.fresh {
+            Fresh::Yes => self.epoch,
+            Fresh::No => self.epoch.next(),
+        }
+    }
+}
+
+/// Counters that workers add to.
+#[derive(Default)]
+pub struct Metrics {
+    pub rows_in: AtomicU64,
+    pub rows_out: AtomicU64,
+    pub rows_skipped: AtomicU64,
+    pub state_bytes: AtomicI64,
+}
+
+impl Metrics {
+    /// Counters that go on from a checkpoint's.
+    pub fn restored(counters: Counters) -> Metrics {
+        Metrics {
+            rows_in: AtomicU64::new(counters.rows_in),
+            rows_out: AtomicU64::new(counters.rows_out),
+            rows_skipped: AtomicU64::new(counters.rows_skipped),
+            state_bytes: AtomicI64::new(0),
+        }
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            rows_in: self.rows_in.load(Ordering::Relaxed),
+            rows_out: self.rows_out.load(Ordering::Relaxed),
+            rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Job {
+    /// A job ready to be installed on the workers.
+    pub fn new(
+        graph: JobGraph,
+        inputs: Vec<JobInput>,
+        output: Output,
+        start: Start,
+        counters: Counters,
+    ) -> Arc<Job> {
+        let (id, metrics) = (graph.job, Metrics::restored(counters));
+        Arc::new(Job {
+            id,
+            graph,
+            inputs,
+            output,
+            start,
+            metrics,
+            declared: Mutex::new(Vec::new()),
+            opened: AtomicUsize::new(0),
+        })
+    }
+
+    /// Declares a checkpoint after `epoch`; must happen before any input may pass `epoch`.
+    pub fn declare_checkpoint(&self, epoch: Epoch) {
+        self.declared.lock().push(epoch);
+    }
+
+    /// Declared checkpoints after `after` and below `frontier`.
+    pub fn checkpoints(&self, after: Epoch, frontier: Epoch) -> Vec<Epoch> {
+        self.declared.lock().iter().copied().filter(|e| *e > after && *e < frontier).collect()
+    }
+
+    /// Forgets declared checkpoints up to `epoch`.
+    pub fn checkpoint_taken(&self, epoch: Epoch) {
+        self.declared.lock().retain(|e| *e > epoch);
+    }
+
+    /// The sources it reads, with their numbers.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<SourceState>> {
+        self.inputs.iter().filter_map(|input| match &input.origin {
+            Origin::Source { source, .. } => Some(source),
+            _ => None,
+        })
+    }
+
+    /// The relations it reads.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.inputs.iter().filter_map(|input| match &input.origin {
+            Origin::Relation { relation, .. } => Some(relation),
+            _ => None,
+        })
+    }
+
+    /// A worker has opened the job; after the last one, lets go of the snapshots that only the start needed.
+    pub fn opened_by_worker(&self, workers: usize) {
+        if self.opened.fetch_add(1, Ordering::AcqRel) + 1 < workers {
+            return;
+        }
+        self.start.state.lock().take();
+        for input in &self.inputs {
+            if let Origin::Relation { snapshot, .. } = &input.origin {
+                snapshot.lock().take();
+            }
+        }
+    }
+
+    /// What operators open with.
+    pub fn open_context<'a>(
+        &self,
+        worker: usize,
+        workers: usize,
+        state: &'a dyn StateReader,
+    ) -> OpenContext<'a> {
+        let worker = weir_common::WorkerId(worker);
+        OpenContext { worker, workers, state, restored: self.start.fresh == Fresh::No }
+    }
+}
+
+/// How a job stands: guarded by the engine's one lock.
+pub struct JobEntry {
+    pub job: Arc<Job>,
+    pub state: JobState,
+    pub error: Option<Error>,
+    /// Every epoch before it is complete in the job's output.
+    pub frontier: Epoch,
+    /// The last epoch in which an input may have changed: the output is complete as of now once the frontier
+    /// has passed it.
+    pub need: Epoch,
+    /// The last durable checkpoint; zero when there is none.
+    pub checkpointed: Epoch,
+    /// A checkpoint under way.
+    pub pending: Option<Epoch>,
+    pub started_micros: i64,
+}
+
+impl JobEntry {
+    /// A job that has just been put together; `checkpointed` is zero for a fresh one.
+    pub fn new(job: Arc<Job>, need: Epoch, checkpointed: Epoch, started_micros: i64) -> JobEntry {
+        let frontier = job.start.first_epoch();
+        let state = if frontier > need { JobState::Running } else { JobState::Starting };
+        JobEntry { job, state, error: None, frontier, need, checkpointed, pending: None, started_micros }
+    }
+
+    /// Whether everything that may have changed has been worked in.
+    pub fn is_caught_up(&self) -> bool {
+        self.frontier > self.need
+    }
+}
+
+/// A job's figures for `sys.jobs`.
+#[derive(Clone, Debug)]
+pub struct JobStatus {
+    pub job: JobId,
+    pub name: String,
+    pub state: JobState,
+    pub error: Option<Error>,
+    /// The epoch up to which its output is complete.
+    pub epoch: Epoch,
+    /// The last durable checkpoint.
+    pub checkpoint: Epoch,
+    pub counters: Counters,
+    pub state_bytes: i64,
+    pub started_micros: i64,
+}
+
+/// A source's figures for `sys.sources`.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    pub source: weir_common::ObjectId,
+    /// Up to where each split is bound to an epoch.
+    pub offsets: BTreeMap<String, u64>,
+    /// What the last discovery failed with.
+    pub error: Option<Error>,
+}

@@ -1,0 +1,36 @@
+//! The shared runtime: jobs on timely dataflow, epochs, exchange, checkpoints, recovery.
+//!
+//! Place in the flow: takes job graphs and commits from the session layer, runs `exec` operators, keeps what
+//! must last in `storage`. It knows nothing of SQL text. Threads: the workers (timely), the sequencer (closes
+//! epochs, writes the log), the checkpointer.
+//!
+//! ```text
+//!  commit ─► sequencer ─► log ─► tables ─► changelog ─► feed ─► fragments ─► view ─► changelog ─► …
+//!  source ─► binding  ─┘ epoch e                           └─ dump at checkpoint ─► checkpointer ─► RocksDB
+//! ```
+
+pub mod checkpoint;
+pub mod commit;
+pub mod dataflow;
+mod engine;
+mod feed;
+pub mod fragments;
+pub mod graph;
+pub mod host;
+mod job;
+pub mod meta;
+mod operators;
+mod output;
+mod recovery;
+mod relation;
+mod sequencer;
+mod source;
+mod start;
+
+mod runtime;
+
+pub use commit::TableWrite;
+pub use graph::JobGraph;
+pub use job::{JobState, JobStatus, SourceStatus};
+pub use recovery::Recovered;
+pub use runtime::{ReadView, RelationStatus, Runtime, RuntimeSeams};

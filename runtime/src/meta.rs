@@ -1,0 +1,135 @@
+//! Keys and records of the durable checkpoint: what is where in the state backend.
+//!
+//! | keyspace | key | value |
+//! |---|---|---|
+//! | Meta | `job/` job | [`JobRecord`] |
+//! | Meta | `table/` relation | [`TableRecord`] |
+//! | Meta | `source/` source | [`SourceRecord`] |
+//! | State | job, operator, table, key group, key | an operator's entry |
+//! | Changelog | relation, epoch, sequence | a change batch kept for a reader that lags |
+//!
+//! Numbers in keys are big-endian. Records are postcard behind one byte of format version.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+use weir_common::{Epoch, Error, JobId, KeyGroup, ObjectId, OperatorId, Result};
+use weir_connector::SourceOffsets;
+use weir_exec::operator::StateTable;
+use weir_storage::backend::{Keyspace, StateBackend};
+
+/// The format of records in Meta.
+const VERSION: u8 = 1;
+
+/// A job's checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct JobRecord {
+    /// State and output hold everything up to here.
+    pub epoch: Epoch,
+    /// Offsets of the sources that the job reads, as of `epoch`.
+    pub sources: BTreeMap<u32, SourceOffsets>,
+    /// Counters as of `epoch`.
+    pub counters: Counters,
+}
+
+/// What a job has counted over its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    pub rows_in: u64,
+    pub rows_out: u64,
+    /// Malformed records skipped.
+    pub rows_skipped: u64,
+}
+
+/// A table's base rows hold everything up to `epoch`.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TableRecord {
+    pub epoch: Epoch,
+}
+
+/// A source's offsets as of `epoch`.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SourceRecord {
+    pub epoch: Epoch,
+    pub offsets: SourceOffsets,
+}
+
+/// The Meta key of a job.
+pub fn job_key(job: JobId) -> Vec<u8> {
+    tagged(b"job/", job.0)
+}
+
+/// The Meta key of a table.
+pub fn table_key(table: ObjectId) -> Vec<u8> {
+    tagged(b"table/", table.0)
+}
+
+/// The Meta key of a source.
+pub fn source_key(source: ObjectId) -> Vec<u8> {
+    tagged(b"source/", source.0)
+}
+
+fn tagged(tag: &[u8], id: u32) -> Vec<u8> {
+    [tag, &id.to_be_bytes()].concat()
+}
+
+/// Encodes a record.
+pub fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(postcard::to_allocvec(record).map_err(Error::internal)?);
+    Ok(bytes)
+}
+
+/// Reads a record; `None` when it was never written.
+pub fn load<T: DeserializeOwned>(backend: &dyn StateBackend, key: &[u8]) -> Result<Option<T>> {
+    let Some(bytes) = backend.point(Keyspace::Meta, key)? else { return Ok(None) };
+    let (version, body) =
+        bytes.split_first().ok_or_else(|| Error::corrupted("an empty checkpoint record"))?;
+    if *version != VERSION {
+        let text = format!("checkpoint record of format {version}; this server reads format {VERSION}");
+        return Err(Error::corrupted(text));
+    }
+    postcard::from_bytes(body).map(Some).map_err(|e| Error::corrupted(format!("checkpoint record: {e}")))
+}
+
+/// The State key prefix of a job.
+pub fn job_state_prefix(job: JobId) -> Vec<u8> {
+    job.0.to_be_bytes().to_vec()
+}
+
+/// The State key prefix of one key group of one state table.
+pub fn group_prefix(job: JobId, operator: OperatorId, table: StateTable, group: KeyGroup) -> Vec<u8> {
+    let mut key = Vec::with_capacity(15);
+    key.extend(job.0.to_be_bytes());
+    key.extend(operator.0.to_be_bytes());
+    key.push(table.0);
+    key.extend(group.0.to_be_bytes());
+    key
+}
+
+/// The Changelog key of an entry; entries of a relation sort by epoch.
+pub fn changelog_key(relation: ObjectId, epoch: Epoch, sequence: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(16);
+    key.extend(relation.0.to_be_bytes());
+    key.extend(epoch.0.to_be_bytes());
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+/// The epoch in a Changelog key.
+pub fn changelog_epoch(key: &[u8]) -> Option<Epoch> {
+    Some(Epoch(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?)))
+}
+
+/// The first key after all keys with this prefix.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; prefix.len() + 1]
+}

@@ -1,0 +1,168 @@
+//! Makes a fragment's operators from the graph, opens them on their state, and takes their state at checkpoints.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use weir_common::{JobId, KeyGroup, OperatorId, Result};
+use weir_exec::build::build;
+use weir_exec::operator::{NoState, Operator, Port, StateReader, StateTable, StateWriter};
+use weir_exec::spec::NodeSpec;
+use weir_storage::backend::{Keyspace, StateSnapshot, Write};
+
+use crate::engine::Engine;
+use crate::fragments::Fragment;
+use crate::graph::{JobNode, JobNodeKind};
+use crate::host::{FragmentHost, HostNode};
+use crate::job::{Job, Output};
+use crate::meta::{after_prefix, group_prefix};
+use crate::output::{OutputNode, Target, positional_schema};
+
+/// Entries that one read of state takes from the backend.
+const STATE_CHUNK: usize = 4096;
+
+/// The host of a fragment on one worker; the last fragment ends in the job's output.
+pub fn build_host(
+    engine: &Engine,
+    job: &Arc<Job>,
+    fragment: &Fragment,
+    worker: usize,
+    is_last: bool,
+) -> Result<FragmentHost> {
+    let local = |node: usize| fragment.nodes.binary_search(&node).unwrap_or(0);
+    let mut nodes: Vec<HostNode> = Vec::new();
+    for node in &fragment.nodes {
+        let operator = open_operator(engine, job, *node, worker)?;
+        nodes.push(HostNode { operator, consumers: Vec::new() });
+    }
+    for node in &fragment.nodes {
+        for (port, edge) in job.graph.nodes[*node].inputs.iter().enumerate() {
+            if fragment.nodes.contains(&edge.from) {
+                nodes[local(edge.from)].consumers.push((local(*node), Port(port)));
+            }
+        }
+    }
+    if is_last {
+        if let Some(root) = nodes.len().checked_sub(1) {
+            nodes[root].consumers.push((root + 1, Port(0)));
+        }
+        let operator = Box::new(output_node(job, worker)?);
+        nodes.push(HostNode { operator, consumers: Vec::new() });
+    }
+    let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
+    Ok(FragmentHost::new(nodes, inputs, job.start.first_epoch(), job.start.fresh))
+}
+
+fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Result<Box<dyn Operator>> {
+    let graph_node = &job.graph.nodes[node];
+    let mut operator = build(&node_spec(job, graph_node))?;
+    let workers = engine.config.workers;
+    let restored = job.start.state.lock().clone();
+    match restored {
+        None => operator.open(&job.open_context(worker, workers, &NoState))?,
+        Some(snapshot) => {
+            let state = RestoredState {
+                snapshot: snapshot.as_ref(),
+                job: job.id,
+                operator: graph_node.id,
+                worker,
+                workers,
+            };
+            operator.open(&job.open_context(worker, workers, &state))?;
+        }
+    }
+    Ok(operator)
+}
+
+fn node_spec(job: &Job, node: &JobNode) -> NodeSpec {
+    let JobNodeKind::Operator(operator) = &node.kind else { unreachable!("fragments hold operators only") };
+    let inputs = node.inputs.iter().map(|edge| job.graph.nodes[edge.from].types.clone()).collect();
+    NodeSpec { operator: operator.clone(), inputs, output: node.types.clone() }
+}
+
+fn output_node(job: &Arc<Job>, worker: usize) -> Result<OutputNode> {
+    let types = job.graph.nodes.last().map(|n| n.types.clone()).unwrap_or_default();
+    let (target, schema) = match &job.output {
+        Output::Relation(relation) => {
+            let schema = relation.store.schema().arrow();
+            (Target::Relation { relation: relation.clone(), worker }, schema)
+        }
+        Output::Sink(sink) => {
+            (Target::Sink(sink.writer(weir_common::WorkerId(worker))?), positional_schema(&types))
+        }
+        Output::Nowhere => return Err(weir_common::Error::internal("the job has no output")),
+    };
+    Ok(OutputNode::new(job.clone(), target, schema))
+}
+
+/// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, the
+/// output node that may follow has no state of its own but prepares its sink.
+pub fn dump(job: &Job, graph_nodes: &[usize], nodes: &mut [HostNode]) -> Result<Vec<Write>> {
+    let mut writes = Vec::new();
+    for (i, node) in nodes.iter_mut().enumerate() {
+        let operator = graph_nodes.get(i).map_or(OperatorId(0), |n| job.graph.nodes[*n].id);
+        node.operator.checkpoint(&mut DumpWriter { job: job.id, operator, writes: &mut writes })?;
+    }
+    Ok(writes)
+}
+
+struct DumpWriter<'a> {
+    job: JobId,
+    operator: OperatorId,
+    writes: &'a mut Vec<Write>,
+}
+
+impl DumpWriter<'_> {
+    fn key(&self, table: StateTable, group: KeyGroup, key: &[u8]) -> Vec<u8> {
+        let mut full = group_prefix(self.job, self.operator, table, group);
+        full.extend_from_slice(key);
+        full
+    }
+}
+
+impl StateWriter for DumpWriter<'_> {
+    fn put(&mut self, table: StateTable, group: KeyGroup, key: &[u8], value: &[u8]) {
+        let key = self.key(table, group, key);
+        self.writes.push(Write::Put(Keyspace::State, key, value.to_vec()));
+    }
+
+    fn delete(&mut self, table: StateTable, group: KeyGroup, key: &[u8]) {
+        let key = self.key(table, group, key);
+        self.writes.push(Write::Delete(Keyspace::State, key));
+    }
+}
+
+/// The state of one operator in the last checkpoint, of the key groups that one worker owns.
+struct RestoredState<'a> {
+    snapshot: &'a dyn StateSnapshot,
+    job: JobId,
+    operator: OperatorId,
+    worker: usize,
+    workers: usize,
+}
+
+impl StateReader for RestoredState<'_> {
+    fn scan(
+        &self,
+        table: StateTable,
+        visit: &mut dyn FnMut(KeyGroup, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        for group in KeyGroup::owned_by(weir_common::WorkerId(self.worker), self.workers) {
+            let prefix = group_prefix(self.job, self.operator, table, group);
+            let end = after_prefix(&prefix);
+            let mut start = Bound::Included(prefix.clone());
+            loop {
+                let from = start.as_ref().map(|k| k.as_slice());
+                let entries =
+                    self.snapshot.range(Keyspace::State, from, Bound::Excluded(&end), STATE_CHUNK)?;
+                for (key, value) in &entries {
+                    visit(group, &key[prefix.len()..], value)?;
+                }
+                match entries.last() {
+                    Some((last, _)) if entries.len() == STATE_CHUNK => start = Bound::Excluded(last.to_vec()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Recovery: from the checkpoint records and the log to running jobs.
+//!
+//! Tables open on their base rows and get the log's changes after them; jobs with a record resume after its
+//! epoch, with what their inputs changed since then put back into the changelogs; jobs without one start afresh.
+//! Operators load their state when the workers open them; a read of a view waits only for that view.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use weir_common::{Epoch, Error, ObjectId, RelationSchema, Result};
+use weir_connector::{Sink, Source};
+use weir_storage::backend::Keyspace;
+use weir_storage::ipc;
+use weir_storage::log::{Log, LogRecord};
+use weir_storage::relation::RelationStore;
+
+use crate::engine::{Engine, State};
+use crate::graph::JobGraph;
+use crate::job::{Job, JobState};
+use crate::meta::{self, JobRecord, SourceRecord, TableRecord};
+use crate::relation::Relation;
+use crate::source::{SourceState, decode_ranges};
+use crate::start::{ready_starts, register_failed, register_fresh, register_restored};
+
+/// The sink of a job, `None` for one that writes a relation; an error for one that can't be put together.
+pub type SinkOfJob = Result<Option<Arc<dyn Sink>>>;
+
+/// What the catalog says there is.
+#[derive(Default)]
+pub struct Recovered {
+    /// Tables, with their names for messages.
+    pub tables: Vec<(ObjectId, RelationSchema, String)>,
+    pub sources: Vec<(ObjectId, Arc<dyn Source>)>,
+    /// Jobs, with the sink of those that write one. One that can't be put together comes as its error.
+    pub jobs: Vec<(JobGraph, SinkOfJob)>,
+}
+
+/// Fills the engine's state. Returns the jobs to install, and whether there is anything that no checkpoint
+/// holds.
+pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<Arc<Job>>, bool)> {
+    let mut state = engine.state.lock();
+    let mut newest = Epoch::ZERO;
+    for (id, schema, name) in recovered.tables {
+        newest = newest.max(add_table(engine, &mut state, id, schema, name)?);
+    }
+    for (id, source) in recovered.sources {
+        let record: SourceRecord =
+            meta::load(engine.backend.as_ref(), &meta::source_key(id))?.unwrap_or_default();
+        newest = newest.max(record.epoch);
+        state.sources.insert(id, SourceState::new(id, source, record.offsets));
+    }
+    let mut jobs: BTreeMap<_, _> = recovered.jobs.into_iter().map(|(g, sink)| (g.job, (g, sink))).collect();
+    let mut restored = Vec::new();
+    let mut fresh = Vec::new();
+    for (id, (graph, sink)) in std::mem::take(&mut jobs) {
+        let record: Option<JobRecord> = meta::load(engine.backend.as_ref(), &meta::job_key(id))?;
+        match (record, sink) {
+            (_, Err(error)) => register_failed(engine, &mut state, graph, error),
+            (None, Ok(sink)) => fresh.push((graph, sink)),
+            (Some(record), Ok(sink)) => {
+                newest = newest.max(record.epoch);
+                let kept = graph.clone();
+                match register_restored(engine, &mut state, graph, sink, record) {
+                    Ok(job) => restored.push(job),
+                    Err(error) => register_failed(engine, &mut state, kept, error),
+                }
+            }
+        }
+    }
+    // Epochs start at 1: what a job made in epoch 0 would be before everything, and nobody would see it.
+    state.committed = newest.max(Epoch::ZERO.next());
+    restore_changelogs(engine, &state)?;
+    replay(engine, log, &mut state)?;
+    let committed = state.committed;
+    let mut dirty = !fresh.is_empty();
+    for entry in state.jobs.values_mut().filter(|e| e.state != JobState::Failed) {
+        entry.need = committed;
+        entry.state = if entry.is_caught_up() { JobState::Running } else { JobState::Starting };
+        dirty |= entry.checkpointed < committed;
+    }
+    for (graph, sink) in fresh {
+        let kept = graph.clone();
+        if let Err(error) = register_fresh(engine, &mut state, graph, sink) {
+            register_failed(engine, &mut state, kept, error);
+        }
+    }
+    Ok((restored, dirty))
+}
+
+/// Installs what recovery has registered.
+pub fn install(engine: &Engine, restored: Vec<Arc<Job>>) {
+    restored.into_iter().for_each(|job| engine.workers.install(job));
+    let ready = ready_starts(&mut engine.state.lock());
+    ready.into_iter().for_each(|start| start.install(engine));
+}
+
+/// Opens a table on its base rows; returns the epoch of those.
+pub fn add_table(
+    engine: &Engine,
+    state: &mut State,
+    id: ObjectId,
+    schema: RelationSchema,
+    name: String,
+) -> Result<Epoch> {
+    let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
+    let store = RelationStore::open(id, schema, engine.backend.clone())?;
+    let relation = Relation::new(id, name, store, None, record.epoch, engine.config.workers);
+    state.relations.insert(id, relation);
+    Ok(record.epoch)
+}
+
+/// Puts back the changes of views that lagging readers have not seen.
+fn restore_changelogs(engine: &Engine, state: &State) -> Result<()> {
+    let snapshot = engine.backend.snapshot();
+    for relation in state.relations.values().filter(|r| r.producer.is_some()) {
+        let start = meta::changelog_key(relation.id, Epoch::ZERO, 0);
+        let end = meta::changelog_key(ObjectId(relation.id.0 + 1), Epoch::ZERO, 0);
+        let entries = snapshot.range(
+            Keyspace::Changelog,
+            Bound::Included(&start),
+            Bound::Excluded(&end),
+            usize::MAX,
+        )?;
+        for (i, (key, value)) in entries.iter().enumerate() {
+            let epoch =
+                meta::changelog_epoch(key).ok_or_else(|| Error::corrupted("a key of the changelog"))?;
+            relation.append(i % engine.config.workers, epoch, &[ipc::decode_batch(value)?]);
+        }
+    }
+    Ok(())
+}
+
+/// Applies the log after what the checkpoints hold.
+fn replay(engine: &Engine, log: &Log, state: &mut State) -> Result<()> {
+    let bases = state.relations.values().filter(|r| r.producer.is_none()).map(|r| r.base_epoch());
+    let jobs = state.jobs.values().map(|entry| entry.checkpointed);
+    let after = bases.chain(jobs).min().unwrap_or(Epoch::ZERO);
+    let workers = engine.config.workers;
+    let now = engine.clock.monotonic();
+    log.replay(after, &mut |record: LogRecord| {
+        fail::fail_point!(weir_common::failpoint::RECOVERY_REPLAY);
+        state.committed = state.committed.max(record.epoch);
+        for (table, changes) in &record.tables {
+            // A table that is not in the catalog was dropped after this record.
+            let Some(relation) = state.relations.get(table) else { continue };
+            for (i, batch) in changes.iter().enumerate() {
+                if record.epoch > relation.base_epoch() {
+                    relation.store.apply(record.epoch, batch)?;
+                }
+                relation.append(
+                    (record.epoch.0 as usize + i) % workers,
+                    record.epoch,
+                    std::slice::from_ref(batch),
+                );
+            }
+        }
+        for (source, ranges) in &record.sources {
+            if let Some(source) = state.sources.get(source) {
+                source.bind(record.epoch, decode_ranges(ranges)?, now);
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,321 @@
+//! `Runtime`: what the session layer calls.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use weir_common::config::EngineConfig;
+use weir_common::seam::{Clock, FileSystem};
+use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result, SqlState};
+use weir_connector::{Sink, Source};
+use weir_storage::log::Log;
+use weir_storage::relation::RelationSnapshot;
+use weir_storage::rocks::RocksBackend;
+
+use crate::checkpoint::{CheckpointEvent, Checkpointer};
+use crate::commit::TableWrite;
+use crate::dataflow::Workers;
+use crate::engine::{Engine, State};
+use crate::graph::JobGraph;
+use crate::job::{JobState, JobStatus, SourceStatus};
+use crate::recovery::{Recovered, add_table, install, recover};
+use crate::sequencer::{Request, Sequencer};
+use crate::source::SourceState;
+use crate::start::{failed_input, ready_starts, register_fresh};
+
+/// Share of the memory limit that caches blocks of the state backend.
+const BLOCK_CACHE_SHARE: usize = 16;
+
+/// The outside world.
+pub struct RuntimeSeams {
+    pub clock: Arc<dyn Clock>,
+    pub fs: Arc<dyn FileSystem>,
+}
+
+/// Rows of several relations at one epoch.
+pub struct ReadView {
+    pub epoch: Epoch,
+    pub snapshots: HashMap<ObjectId, RelationSnapshot>,
+}
+
+/// A relation's figures.
+#[derive(Clone, Debug)]
+pub struct RelationStatus {
+    pub relation: ObjectId,
+    pub memory_bytes: usize,
+    pub rows_estimate: u64,
+    /// Batches kept for readers that have no checkpoint behind them.
+    pub backlog_batches: usize,
+}
+
+/// The running engine below SQL.
+pub struct Runtime {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Runtime {
+    /// Opens the durable state under `config.data_dir`, recovers, and starts the threads. The caller holds the
+    /// folder's lock.
+    pub fn open(config: EngineConfig, seams: RuntimeSeams, recovered: Recovered) -> Result<Arc<Runtime>> {
+        let cache = (config.memory_limit_bytes / BLOCK_CACHE_SHARE).min(256 << 20);
+        let backend = Arc::new(RocksBackend::open(config.data_dir.join("state"), cache)?);
+        let log = Log::open(seams.fs.clone(), config.data_dir.join("log"))?;
+        let (requests, sequencer_inbox) = crossbeam_channel::unbounded();
+        let (checkpoints, checkpoint_inbox) = crossbeam_channel::unbounded();
+        let engine = Arc::new(Engine {
+            config,
+            clock: seams.clock,
+            fs: seams.fs,
+            backend,
+            state: Mutex::new(State::default()),
+            workers: Workers::default(),
+            sequencer: requests,
+            checkpoints,
+            progress: watch::Sender::new(0),
+        });
+        let (restored, dirty) = recover(&engine, &log, recovered)?;
+        Workers::start(&engine)?;
+        install(&engine, restored);
+        let sequencer = Sequencer::new(engine.clone(), log, sequencer_inbox, dirty);
+        let checkpointer = Checkpointer::new(engine.clone(), checkpoint_inbox);
+        let threads = vec![
+            spawn("sequencer", move || sequencer.run())?,
+            spawn("checkpointer", move || checkpointer.run())?,
+        ];
+        Ok(Arc::new(Runtime { engine, threads: Mutex::new(threads) }))
+    }
+
+    /// Adds an empty table; its changes are visible from the next epoch on.
+    pub fn create_table(&self, id: ObjectId, schema: RelationSchema, name: &str) -> Result<()> {
+        add_table(&self.engine, &mut self.engine.state.lock(), id, schema, name.to_owned()).map(|_| ())
+    }
+
+    /// Adds a source; nothing is read until a job reads it.
+    pub fn create_source(&self, id: ObjectId, source: Arc<dyn Source>) -> Result<()> {
+        let state = SourceState::new(id, source, Default::default());
+        self.engine.state.lock().sources.insert(id, state);
+        Ok(())
+    }
+
+    /// Starts a job and waits until its output is complete as of its first epoch. On an error nothing is left.
+    pub async fn create_job(&self, graph: JobGraph, sink: Option<Arc<dyn Sink>>) -> Result<()> {
+        self.bind_sources(&graph).await?;
+        let job = graph.job;
+        let starts = {
+            let mut state = self.engine.state.lock();
+            register_fresh(&self.engine, &mut state, graph, sink)?;
+            ready_starts(&mut state)
+        };
+        starts.into_iter().for_each(|start| start.install(&self.engine));
+        // A job that was dropped meanwhile is as good as started.
+        let started = self.engine.wait_until(|state| match state.jobs.get(&job) {
+            Some(entry) if entry.state == JobState::Starting => None,
+            Some(entry) => Some(entry.error.clone().map_or(Ok(()), Err)),
+            None => Some(Ok(())),
+        });
+        let result = started.await.and_then(|result| result);
+        if result.is_err() {
+            self.drop_objects(&[ObjectId(job.0)]).await?;
+        }
+        result
+    }
+
+    /// What sources hold now belongs to the snapshot of a job that reads them.
+    async fn bind_sources(&self, graph: &JobGraph) -> Result<()> {
+        for node in &graph.nodes {
+            if let crate::graph::JobNodeKind::Source { source, .. } = &node.kind {
+                self.bind(Some(*source)).await?;
+                let state = self.engine.state.lock();
+                if let Some(error) = state.sources.get(source).and_then(|s| s.error()) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn bind(&self, source: Option<ObjectId>) -> Result<Epoch> {
+        let (reply, bound) = oneshot::channel();
+        self.engine.request(Request::Bind { source, reply });
+        bound.await.map_err(|_| shutting_down())
+    }
+
+    /// Ends jobs, and removes relations and sources with their durable state.
+    pub async fn drop_objects(&self, ids: &[ObjectId]) -> Result<()> {
+        let (gone, mut all_gone) = tokio::sync::mpsc::channel(1);
+        let mut objects = Vec::new();
+        {
+            let mut state = self.engine.state.lock();
+            for id in ids {
+                if let Some(entry) = state.jobs.remove(&JobId(id.0)) {
+                    entry.job.relations().for_each(|r| r.unsubscribe(entry.job.id));
+                    entry.job.sources().for_each(|s| s.unsubscribe(entry.job.id));
+                    self.engine.workers.drop_job(entry.job.id, Some(gone.clone()));
+                    state.starts.retain(|start| start.job.id.0 != id.0);
+                }
+                state.sources.remove(id);
+                objects.push((*id, state.relations.remove(id)));
+            }
+        }
+        drop(gone);
+        // `None` comes when every worker has let go of its clone.
+        let _ = all_gone.recv().await;
+        let (done, erased) = oneshot::channel();
+        self.engine.checkpoint_event(CheckpointEvent::Erase { objects, done });
+        self.engine.notify();
+        erased.await.map_err(|_| shutting_down())
+    }
+
+    /// Applies the writes in one epoch, atomically. When it returns they are durable and visible. 23505 when a
+    /// primary key would stand twice; then nothing is applied.
+    pub async fn commit(&self, writes: Vec<TableWrite>) -> Result<Epoch> {
+        let (reply, done) = oneshot::channel();
+        self.engine.request(Request::Commit { writes, reply });
+        done.await.map_err(|_| shutting_down())?
+    }
+
+    /// The rows of these relations at one epoch that holds every commit acknowledged before. Waits for the views
+    /// among them, and for nothing else. A failed view is an error with its reason.
+    pub async fn read(&self, relations: &[ObjectId]) -> Result<ReadView> {
+        let mut pins = Vec::new();
+        let mut needs = Vec::new();
+        let epoch = {
+            let state = self.engine.state.lock();
+            for id in relations {
+                let relation = state.relation(*id)?;
+                pins.push((*id, relation.store.pin()));
+                if let Some(entry) = relation.producer.and_then(|job| state.jobs.get(&job)) {
+                    needs.push((entry.job.id, entry.need));
+                }
+            }
+            state.committed
+        };
+        self.wait_for(&needs).await?;
+        Ok(ReadView { epoch, snapshots: pins.into_iter().map(|(id, pin)| (id, pin.at(epoch))).collect() })
+    }
+
+    /// Waits until each job has passed its epoch.
+    async fn wait_for(&self, needs: &[(JobId, Epoch)]) -> Result<()> {
+        let passed = |state: &State| {
+            for (job, need) in needs {
+                match state.jobs.get(job) {
+                    None => {
+                        return Some(Err(Error::new(SqlState::UNDEFINED_TABLE, "the relation was dropped")));
+                    }
+                    Some(entry) => {
+                        if let Some(error) = &entry.error {
+                            return Some(Err(failed_input(&entry.job.graph.name, error)));
+                        }
+                        if entry.frontier <= *need {
+                            return None;
+                        }
+                    }
+                }
+            }
+            Some(Ok(()))
+        };
+        self.engine.wait_until(passed).await?
+    }
+
+    /// Takes in what sources have now, and waits until every healthy job reflects it and all commits so far.
+    pub async fn flush(&self) -> Result<()> {
+        self.bind(None).await?;
+        let needs: Vec<_> = self.engine.state.lock().jobs.values().map(|e| (e.job.id, e.need)).collect();
+        self.engine
+            .wait_until(|state| {
+                let passed = |(job, need): &(JobId, Epoch)| {
+                    state.jobs.get(job).is_none_or(|e| e.state == JobState::Failed || e.frontier > *need)
+                };
+                needs.iter().all(passed).then_some(())
+            })
+            .await
+    }
+
+    /// All jobs.
+    pub fn jobs(&self) -> Vec<JobStatus> {
+        let state = self.engine.state.lock();
+        let committed = state.committed;
+        let status = |entry: &crate::job::JobEntry| JobStatus {
+            job: entry.job.id,
+            name: entry.job.graph.name.clone(),
+            state: entry.state,
+            error: entry.error.clone(),
+            epoch: if entry.is_caught_up() { committed } else { entry.frontier.previous() },
+            checkpoint: entry.checkpointed,
+            counters: entry.job.metrics.counters(),
+            state_bytes: entry.job.metrics.state_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            started_micros: entry.started_micros,
+        };
+        state.jobs.values().map(status).collect()
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let state = self.engine.state.lock();
+        let status =
+            |s: &Arc<SourceState>| SourceStatus { source: s.id, offsets: s.offsets(), error: s.error() };
+        state.sources.values().map(status).collect()
+    }
+
+    /// All tables and views.
+    pub fn relations(&self) -> Vec<RelationStatus> {
+        let state = self.engine.state.lock();
+        let status = |r: &Arc<crate::relation::Relation>| RelationStatus {
+            relation: r.id,
+            memory_bytes: r.store.memory_bytes(),
+            rows_estimate: r.store.row_count_estimate(),
+            backlog_batches: r.backlog(),
+        };
+        state.relations.values().map(status).collect()
+    }
+
+    /// The last committed epoch.
+    pub fn committed(&self) -> Epoch {
+        self.engine.state.lock().committed
+    }
+
+    /// Bytes that the state backend holds on disk.
+    pub fn state_bytes_on_disk(&self) -> u64 {
+        self.engine.backend.size_bytes()
+    }
+
+    /// Stops all threads. What was acknowledged is durable; the next start goes on from the last checkpoint.
+    pub fn shutdown(&self) {
+        self.engine.request(Request::Stop);
+        self.engine.workers.stop();
+        self.engine.checkpoint_event(CheckpointEvent::Stop);
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the runtime ended in a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn shutting_down() -> Error {
+    Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down")
+}
+
+/// Starts a thread without which nothing more could be promised: its panic ends the process, which a restart
+/// recovers from.
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let guarded = move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            tracing::error!("the {name} thread panicked, the server stops");
+            std::process::abort();
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(guarded)
+        .map_err(|e| Error::io(format!("start the {name} thread"), &e))
+}

@@ -1,0 +1,288 @@
+//! The sequencer: the one thread that closes epochs.
+//!
+//! Closing an epoch: collect the commits that wait and what sources have → give them the next number → append
+//! them to the log → fsync if there was a commit (group commit: whoever came during the last fsync shares the
+//! next) → apply to relations → mark the jobs that have work → publish `committed` → answer. An epoch closes at
+//! once for a commit, at the latest every `epoch_interval` for sources with readers, and never while nothing
+//! happens.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::oneshot;
+use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
+use weir_connector::SplitRange;
+use weir_storage::log::{Log, LogRecord};
+
+use crate::checkpoint::CheckpointEvent;
+use crate::commit::{TableWrite, stage};
+use crate::engine::Engine;
+use crate::job::{JobEntry, JobState};
+use crate::relation::Relation;
+use crate::source::{Reach, SourceState, encode_ranges};
+
+/// What the sequencer is asked.
+pub enum Request {
+    /// Commit these writes in one epoch.
+    Commit {
+        writes: Vec<TableWrite>,
+        reply: oneshot::Sender<Result<Epoch>>,
+    },
+    /// A reader of a source has room again.
+    Demand,
+    /// Bind what sources at rest have now; all of them, or one.
+    Bind {
+        source: Option<ObjectId>,
+        reply: oneshot::Sender<Epoch>,
+    },
+    /// Records of the log up to here are not needed any more.
+    Trim(Epoch),
+    /// There are changes that no checkpoint holds.
+    Touch,
+    Stop,
+}
+
+/// Most rounds of binding that one request makes: a file that grows fast must not keep it busy.
+const BIND_ROUNDS: usize = 64;
+
+/// The thread's state.
+pub struct Sequencer {
+    engine: Arc<Engine>,
+    log: Log,
+    requests: Receiver<Request>,
+    /// Monotonic time of the last look at the sources.
+    polled: Duration,
+    checkpointed: Duration,
+    /// Whether anything closed since the last checkpoint was declared.
+    dirty: bool,
+}
+
+/// What one epoch will hold.
+#[derive(Default)]
+struct Draft {
+    tables: HashMap<ObjectId, Vec<ChangeBatch>>,
+    bindings: Vec<(Arc<SourceState>, Vec<SplitRange>)>,
+    replies: Vec<oneshot::Sender<Result<Epoch>>>,
+}
+
+impl Sequencer {
+    /// Takes over the log.
+    pub fn new(engine: Arc<Engine>, log: Log, requests: Receiver<Request>, dirty: bool) -> Sequencer {
+        let now = engine.clock.monotonic();
+        Sequencer { engine, log, requests, polled: now, checkpointed: now, dirty }
+    }
+
+    /// Runs until told to stop. A log that can't be written ends the process: nothing more could be promised.
+    pub fn run(mut self) {
+        loop {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::error!("the log can't be written, the server stops: {error}");
+                    std::process::abort();
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        let mut draft = Draft::default();
+        let mut binds = Vec::new();
+        let mut next = match self.wait() {
+            Ok(request) => Some(request),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        };
+        while let Some(request) = next {
+            match request {
+                Request::Commit { writes, reply } => self.add_commit(&mut draft, writes, reply),
+                Request::Bind { source, reply } => binds.push((source, reply)),
+                Request::Trim(upto) => self.log.trim(upto)?,
+                Request::Demand => {}
+                Request::Touch => self.dirty = true,
+                Request::Stop => return Ok(false),
+            }
+            next = self.requests.try_recv().ok();
+        }
+        self.add_sources(&mut draft);
+        self.close(draft)?;
+        for (source, reply) in binds {
+            let epoch = self.bind_all(source)?;
+            let _ = reply.send(epoch);
+        }
+        Ok(true)
+    }
+
+    /// Waits for a request, at most until the next thing that is due by time.
+    fn wait(&self) -> std::result::Result<Request, RecvTimeoutError> {
+        let live = self.engine.state.lock().sources.values().any(|s| s.is_live());
+        let now = self.engine.clock.monotonic();
+        let mut due = Vec::new();
+        if live {
+            due.push(self.polled + self.engine.config.epoch_interval);
+        }
+        if self.dirty {
+            due.push(self.checkpointed + self.engine.config.checkpoint_interval);
+        }
+        match due.into_iter().min() {
+            Some(due) => self.requests.recv_timeout(due.saturating_sub(now)),
+            None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Checks and applies a commit; one that breaks a constraint is answered at once and leaves nothing.
+    fn add_commit(&self, draft: &mut Draft, writes: Vec<TableWrite>, reply: oneshot::Sender<Result<Epoch>>) {
+        let (epoch, relations) = self.relations_of(&writes);
+        let applied = stage(&writes, &relations).and_then(|net| {
+            net.iter().try_for_each(|(relation, changes)| {
+                changes.iter().try_for_each(|batch| relation.store.apply(epoch, batch))
+            })?;
+            Ok(net)
+        });
+        match applied {
+            Ok(net) => {
+                for (relation, changes) in net {
+                    draft.tables.entry(relation.id).or_default().extend(changes);
+                }
+                draft.replies.push(reply);
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// The epoch under way, and the tables that are written.
+    fn relations_of(&self, writes: &[TableWrite]) -> (Epoch, HashMap<ObjectId, Arc<Relation>>) {
+        let state = self.engine.state.lock();
+        let known = writes.iter().filter_map(|w| Some((w.table, state.relations.get(&w.table)?.clone())));
+        (state.committed.next(), known.collect())
+    }
+
+    /// Adds what sources have: on the epoch's beat, or when a reader has room and more is there at once.
+    fn add_sources(&mut self, draft: &mut Draft) {
+        let now = self.engine.clock.monotonic();
+        let on_beat = now.saturating_sub(self.polled) >= self.engine.config.epoch_interval;
+        let sources: Vec<_> = self.engine.state.lock().sources.values().cloned().collect();
+        for source in sources {
+            if !on_beat && !source.wants_more_now() {
+                continue;
+            }
+            if let Some(ranges) = source.discover(now, Reach::Budget) {
+                draft.bindings.push((source, ranges));
+            }
+        }
+        if on_beat {
+            self.polled = now;
+        }
+    }
+
+    /// Binds everything that sources at rest have now, in epochs of their own.
+    fn bind_all(&mut self, only: Option<ObjectId>) -> Result<Epoch> {
+        for _ in 0..BIND_ROUNDS {
+            let sources: Vec<_> = self.engine.state.lock().sources.values().cloned().collect();
+            let now = self.engine.clock.monotonic();
+            let mut draft = Draft::default();
+            for source in
+                sources.into_iter().filter(|s| s.source.is_at_rest() && only.is_none_or(|id| s.id == id))
+            {
+                if let Some(ranges) = source.discover(now, Reach::Everything) {
+                    draft.bindings.push((source, ranges));
+                }
+            }
+            if draft.bindings.is_empty() {
+                break;
+            }
+            self.close(draft)?;
+        }
+        Ok(self.engine.state.lock().committed)
+    }
+
+    /// Closes an epoch with this in it; nothing happens when it is empty and no checkpoint is due.
+    fn close(&mut self, draft: Draft) -> Result<()> {
+        let now = self.engine.clock.monotonic();
+        let empty = draft.tables.is_empty() && draft.bindings.is_empty();
+        self.dirty |= !empty;
+        let due = now.saturating_sub(self.checkpointed) >= self.engine.config.checkpoint_interval;
+        let checkpoint = self.dirty && due;
+        if empty && !checkpoint {
+            let epoch = self.engine.state.lock().committed;
+            draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
+            return Ok(());
+        }
+        let epoch = self.engine.state.lock().committed.next();
+        self.write_log(epoch, &draft, checkpoint)?;
+        let jobs = self.publish(epoch, &draft, checkpoint, now);
+        draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
+        self.engine.workers.pump(&jobs);
+        self.engine.notify();
+        if checkpoint {
+            (self.dirty, self.checkpointed) = (false, now);
+            self.engine.checkpoint_event(CheckpointEvent::Declared { epoch });
+        }
+        Ok(())
+    }
+
+    /// Commits are durable before they are answered, and bindings before a checkpoint that holds their rows: a
+    /// job that lags behind it must find them again.
+    fn write_log(&mut self, epoch: Epoch, draft: &Draft, checkpoint: bool) -> Result<()> {
+        let tables = draft.tables.iter().map(|(id, changes)| (*id, changes.clone())).collect();
+        let encode = |(s, ranges): &(Arc<SourceState>, Vec<SplitRange>)| Ok((s.id, encode_ranges(ranges)?));
+        let sources = draft.bindings.iter().map(encode).collect::<Result<_>>()?;
+        self.log.append(&LogRecord { epoch, tables, sources })?;
+        if draft.tables.is_empty() && !checkpoint { Ok(()) } else { self.log.sync() }
+    }
+
+    /// Makes the epoch visible. Returns the jobs that can start on it.
+    fn publish(&self, epoch: Epoch, draft: &Draft, checkpoint: bool, now: Duration) -> Vec<JobId> {
+        let mut state = self.engine.state.lock();
+        let workers = self.engine.config.workers;
+        let mut changed = HashSet::new();
+        for (id, changes) in &draft.tables {
+            changed.insert(*id);
+            let Some(relation) = state.relations.get(id) else { continue };
+            for (i, batch) in changes.iter().enumerate() {
+                relation.append((epoch.0 as usize + i) % workers, epoch, std::slice::from_ref(batch));
+            }
+        }
+        for (source, ranges) in &draft.bindings {
+            changed.insert(source.id);
+            source.bind(epoch, ranges.clone(), now);
+        }
+        let mut jobs = state.mark_dirty(&changed, epoch);
+        if checkpoint {
+            jobs = declare(&mut state.jobs, epoch);
+        }
+        state.committed = epoch;
+        jobs
+    }
+}
+
+/// Declares a checkpoint at `epoch` for each job that has changed since its last one, is not taking one, and
+/// reads only jobs of which the same holds or that have not changed: so no checkpoint is ever ahead of its
+/// input's. Returns all jobs that have work.
+fn declare(jobs: &mut BTreeMap<JobId, JobEntry>, epoch: Epoch) -> Vec<JobId> {
+    let mut with_work = Vec::new();
+    let mut behind: HashSet<JobId> = HashSet::new();
+    for (id, entry) in jobs {
+        if entry.state == JobState::Failed {
+            continue;
+        }
+        let blocked = entry.job.relations().any(|r| r.producer.is_some_and(|p| behind.contains(&p)));
+        let changed = entry.need > entry.checkpointed || entry.checkpointed == Epoch::ZERO;
+        if changed && !blocked && entry.pending.is_none() {
+            entry.job.declare_checkpoint(epoch);
+            entry.pending = Some(epoch);
+            entry.need = epoch;
+        } else if changed {
+            behind.insert(*id);
+        }
+        if !entry.is_caught_up() {
+            with_work.push(*id);
+        }
+    }
+    with_work
+}

@@ -1,0 +1,224 @@
+//! `SourceState`: an external source at run time: which offsets belong to which epoch.
+//!
+//! A *binding* ties ranges of offsets to an epoch, once for all jobs; it is written to the log with the epoch.
+//! The budget of an epoch follows the fastest reader, so that an epoch takes it about 50–200 ms: an unlimited
+//! generator runs as fast as the job that reads it, with a few epochs in flight.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use weir_common::{Epoch, Error, JobId, ObjectId, Result};
+use weir_connector::{Discovery, Source, SourceOffsets, SplitRange};
+
+/// Rows an epoch starts with.
+const BUDGET_START: u64 = 64 * 1024;
+/// Bounds of an epoch's rows.
+const BUDGET_RANGE: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+/// Epochs that the fastest reader may have open.
+const OPEN_EPOCHS: usize = 3;
+
+/// An external source.
+pub struct SourceState {
+    pub id: ObjectId,
+    pub source: Arc<dyn Source>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    offsets: SourceOffsets,
+    bindings: BTreeMap<Epoch, Binding>,
+    consumers: HashMap<JobId, Consumer>,
+    budget_rows: u64,
+    first_read: Option<Duration>,
+    /// The last discovery left something for at once.
+    more: bool,
+    ended: bool,
+    error: Option<Error>,
+}
+
+struct Binding {
+    ranges: Vec<SplitRange>,
+    bound_at: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Consumer {
+    frontier: Epoch,
+    released: Epoch,
+}
+
+impl SourceState {
+    /// A source of which `offsets` have been bound before.
+    pub fn new(id: ObjectId, source: Arc<dyn Source>, offsets: SourceOffsets) -> Arc<SourceState> {
+        let inner = Inner {
+            offsets,
+            bindings: BTreeMap::new(),
+            consumers: HashMap::new(),
+            budget_rows: BUDGET_START,
+            first_read: None,
+            more: false,
+            ended: false,
+            error: None,
+        };
+        Arc::new(SourceState { id, source, inner: Mutex::new(inner) })
+    }
+
+    /// Everything bound so far, by split.
+    pub fn offsets(&self) -> SourceOffsets {
+        self.inner.lock().offsets.clone()
+    }
+
+    /// What was bound up to `epoch`; exact as far back as bindings are kept.
+    pub fn offsets_at(&self, epoch: Epoch) -> SourceOffsets {
+        let inner = self.inner.lock();
+        let mut offsets = inner.offsets.clone();
+        for binding in inner.bindings.range(epoch.next()..).rev().map(|(_, b)| b) {
+            for range in &binding.ranges {
+                offsets.insert(range.split.clone(), range.from);
+            }
+        }
+        offsets
+    }
+
+    /// What the last discovery failed with, if it failed.
+    pub fn error(&self) -> Option<Error> {
+        self.inner.lock().error.clone()
+    }
+
+    /// From now on keeps bindings after `from` for `job`.
+    pub fn subscribe(&self, job: JobId, from: Epoch) {
+        self.inner.lock().consumers.insert(job, Consumer { frontier: from, released: from });
+    }
+
+    /// Forgets a reader.
+    pub fn unsubscribe(&self, job: JobId) {
+        let mut inner = self.inner.lock();
+        inner.consumers.remove(&job);
+        inner.trim();
+    }
+
+    /// `job` has a checkpoint at `epoch`.
+    pub fn release(&self, job: JobId, epoch: Epoch) {
+        let mut inner = self.inner.lock();
+        if let Some(consumer) = inner.consumers.get_mut(&job) {
+            consumer.released = consumer.released.max(epoch);
+            inner.trim();
+        }
+    }
+
+    /// `job` is through with everything below `frontier`: adapts the budget when it is the fastest reader.
+    pub fn completed(&self, job: JobId, frontier: Epoch, now: Duration) {
+        let mut inner = self.inner.lock();
+        let before = inner.lead();
+        if let Some(consumer) = inner.consumers.get_mut(&job) {
+            consumer.frontier = consumer.frontier.max(frontier);
+        }
+        let lead = inner.lead();
+        let Some(took) =
+            inner.bindings.range(before..lead).next_back().map(|(_, b)| now.saturating_sub(b.bound_at))
+        else {
+            return;
+        };
+        let adapted = match took.as_millis() {
+            0..60 => inner.budget_rows * 2,
+            60..250 => inner.budget_rows,
+            _ => inner.budget_rows / 2,
+        };
+        inner.budget_rows = adapted.clamp(*BUDGET_RANGE.start(), *BUDGET_RANGE.end());
+    }
+
+    /// Whether there is a reader that can take another epoch, and the last discovery left something.
+    pub fn wants_more_now(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.more && inner.has_room()
+    }
+
+    /// Whether anybody reads the source and it may still bring something.
+    pub fn is_live(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.ended && !inner.consumers.is_empty()
+    }
+
+    /// Asks the source what is new, within the budget; with `Reach::Everything` also without a reader.
+    pub fn discover(&self, now: Duration, reach: Reach) -> Option<Vec<SplitRange>> {
+        let mut inner = self.inner.lock();
+        if reach == Reach::Budget && (inner.ended || inner.consumers.is_empty() || !inner.has_room()) {
+            return None;
+        }
+        let budget = if reach == Reach::Everything { *BUDGET_RANGE.end() } else { inner.budget_rows };
+        let first = *inner.first_read.get_or_insert(now);
+        let elapsed = now.saturating_sub(first).as_micros() as u64;
+        match self.source.discover(&inner.offsets, budget, elapsed) {
+            Ok(Discovery { ranges, more, ended }) => {
+                (inner.more, inner.ended, inner.error) = (more, ended, None);
+                (!ranges.is_empty()).then_some(ranges)
+            }
+            Err(error) => {
+                inner.more = false;
+                inner.error = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Ties ranges to an epoch.
+    pub fn bind(&self, epoch: Epoch, ranges: Vec<SplitRange>, now: Duration) {
+        let mut inner = self.inner.lock();
+        for range in &ranges {
+            let offset = inner.offsets.entry(range.split.clone()).or_default();
+            *offset = (*offset).max(range.to);
+        }
+        if !inner.consumers.is_empty() {
+            inner.bindings.insert(epoch, Binding { ranges, bound_at: now });
+        }
+    }
+
+    /// The first binding after `after` and below `upper`.
+    pub fn binding_after(&self, after: Epoch, upper: Epoch) -> Option<(Epoch, Vec<SplitRange>)> {
+        let inner = self.inner.lock();
+        let (epoch, binding) = inner.bindings.range(after.next()..).next()?;
+        (*epoch < upper).then(|| (*epoch, binding.ranges.clone()))
+    }
+}
+
+/// How much a discovery may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One epoch's budget, if a reader has room for it.
+    Budget,
+    /// As much as one epoch may hold at all, whoever reads.
+    Everything,
+}
+
+impl Inner {
+    /// The frontier of the fastest reader.
+    fn lead(&self) -> Epoch {
+        self.consumers.values().map(|c| c.frontier).max().unwrap_or(Epoch::ZERO)
+    }
+
+    fn has_room(&self) -> bool {
+        self.bindings.range(self.lead()..).count() < OPEN_EPOCHS
+    }
+
+    fn trim(&mut self) {
+        let needed = self.consumers.values().map(|c| c.released).min().unwrap_or(Epoch::MAX);
+        self.bindings.retain(|epoch, _| *epoch > needed);
+    }
+}
+
+/// The whole range of each split from its beginning, as a new reader's snapshot needs it.
+pub fn ranges_from_start(offsets: &SourceOffsets) -> Vec<SplitRange> {
+    offsets.iter().map(|(split, to)| SplitRange { split: split.clone(), from: 0, to: *to }).collect()
+}
+
+/// Encodes ranges for the log.
+pub fn encode_ranges(ranges: &[SplitRange]) -> Result<Vec<u8>> {
+    postcard::to_allocvec(ranges).map_err(Error::internal)
+}
+
+/// Decodes ranges of the log.
+pub fn decode_ranges(bytes: &[u8]) -> Result<Vec<SplitRange>> {
+    postcard::from_bytes(bytes).map_err(|e| Error::corrupted(format!("source binding in the log: {e}")))
+}

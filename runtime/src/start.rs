@@ -1,0 +1,191 @@
+//! Starting a fresh job: its first epoch is the last committed one, its inputs' rows as of then come first.
+//!
+//! The inputs are pinned and the changelogs subscribed under the engine's lock, so nothing is missed or seen
+//! twice; the job is installed as soon as the views among its inputs are complete as of that epoch.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use weir_common::{Epoch, Error, ObjectId, Result, SqlState};
+use weir_connector::Sink;
+use weir_storage::relation::{RelationPin, RelationStore};
+
+use crate::checkpoint::CheckpointEvent;
+use crate::engine::{Engine, State};
+use crate::graph::{JobGraph, JobNodeKind, JobOutput};
+use crate::host::Fresh;
+use crate::job::{Job, JobEntry, JobInput, JobState, Origin, Output, Start};
+use crate::meta::{Counters, JobRecord};
+use crate::relation::Relation;
+
+/// A fresh job that waits for its inputs.
+pub struct PendingStart {
+    pub job: Arc<Job>,
+    /// For each input that is a relation: its position among the inputs, the pinned rows, and the epoch that
+    /// its producing job has to pass first.
+    pins: Vec<(usize, RelationPin, Option<Epoch>)>,
+}
+
+impl PendingStart {
+    /// Resolves the snapshots and gives the job to the workers.
+    pub fn install(self, engine: &Engine) {
+        for (input, pin, _) in self.pins {
+            if let Origin::Relation { snapshot, .. } = &self.job.inputs[input].origin {
+                *snapshot.lock() = Some(pin.at(self.job.start.epoch));
+            }
+        }
+        engine.workers.install(self.job);
+    }
+
+    fn is_ready(&self, state: &State) -> bool {
+        self.pins.iter().all(|(input, _, need)| {
+            let Origin::Relation { relation, .. } = &self.job.inputs[*input].origin else { return true };
+            let producer = relation.producer.and_then(|id| state.jobs.get(&id));
+            need.is_none_or(|need| producer.is_none_or(|entry| entry.frontier > need))
+        })
+    }
+}
+
+/// Takes the starts whose inputs are complete.
+pub fn ready_starts(state: &mut State) -> Vec<PendingStart> {
+    let (ready, waiting) = std::mem::take(&mut state.starts).into_iter().partition(|s| s.is_ready(state));
+    state.starts = waiting;
+    ready
+}
+
+/// Registers a fresh job as of now.
+pub fn register_fresh(
+    engine: &Engine,
+    state: &mut State,
+    graph: JobGraph,
+    sink: Option<Arc<dyn Sink>>,
+) -> Result<()> {
+    let epoch = state.committed;
+    let inputs = resolve_inputs(&graph, state, None)?;
+    let output = resolve_output(engine, &graph, sink, Epoch::ZERO)?;
+    let mut pins = Vec::new();
+    for (i, input) in inputs.iter().enumerate() {
+        if let Origin::Relation { relation, .. } = &input.origin {
+            let producer = relation.producer.and_then(|id| state.jobs.get(&id));
+            pins.push((i, relation.store.pin(), producer.map(|entry| entry.need)));
+        }
+    }
+    let start = Start { epoch, fresh: Fresh::Yes, state: Mutex::new(None) };
+    let job = Job::new(graph, inputs, output, start, Counters::default());
+    job.relations().for_each(|r| r.subscribe(job.id, epoch));
+    job.sources().for_each(|s| s.subscribe(job.id, epoch));
+    let now = engine.clock.now_micros();
+    register(state, JobEntry::new(job.clone(), epoch, Epoch::ZERO, now));
+    state.starts.push(PendingStart { job, pins });
+    Ok(())
+}
+
+/// Registers a job that has a checkpoint; the caller installs it.
+pub fn register_restored(
+    engine: &Engine,
+    state: &mut State,
+    graph: JobGraph,
+    sink: Option<Arc<dyn Sink>>,
+    record: JobRecord,
+) -> Result<Arc<Job>> {
+    let inputs = resolve_inputs(&graph, state, Some(&record))?;
+    let output = resolve_output(engine, &graph, sink, record.epoch)?;
+    let snapshot = Mutex::new(Some(engine.backend.snapshot()));
+    let start = Start { epoch: record.epoch, fresh: Fresh::No, state: snapshot };
+    let job = Job::new(graph, inputs, output, start, record.counters);
+    job.relations().for_each(|r| r.subscribe(job.id, record.epoch));
+    job.sources().for_each(|s| s.subscribe(job.id, record.epoch));
+    let now = engine.clock.now_micros();
+    register(state, JobEntry::new(job.clone(), record.epoch, record.epoch, now));
+    Ok(job)
+}
+
+/// Registers a job that can't run, so that it is seen with its reason.
+pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, error: Error) {
+    let output = resolve_output(engine, &graph, None, Epoch::ZERO);
+    let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
+    let start = Start { epoch: state.committed, fresh: Fresh::Yes, state: Mutex::new(None) };
+    let job = Job::new(graph, Vec::new(), output, start, Counters::default());
+    let mut entry = JobEntry::new(job, state.committed, Epoch::ZERO, engine.clock.now_micros());
+    (entry.state, entry.error) = (JobState::Failed, Some(error));
+    let job = entry.job.id;
+    register(state, entry);
+    // The log is not kept for a failed job, so its next start must be a fresh one.
+    engine.checkpoint_event(CheckpointEvent::Forget { job });
+}
+
+fn register(state: &mut State, entry: JobEntry) {
+    if let Output::Relation(relation) = &entry.job.output {
+        state.relations.insert(relation.id, relation.clone());
+    }
+    state.jobs.insert(entry.job.id, entry);
+}
+
+fn resolve_inputs(graph: &JobGraph, state: &State, record: Option<&JobRecord>) -> Result<Vec<JobInput>> {
+    let mut inputs = Vec::new();
+    for (node, kind) in graph.nodes.iter().map(|n| &n.kind).enumerate() {
+        let origin = match kind {
+            JobNodeKind::Operator(_) => continue,
+            JobNodeKind::Values { ipc } => Origin::Values { ipc: ipc.clone() },
+            JobNodeKind::Relation { relation, project } => {
+                let relation = healthy_relation(state, *relation)?;
+                Origin::Relation { relation, project: project.clone(), snapshot: Mutex::new(None) }
+            }
+            JobNodeKind::Source { source, project } => {
+                let source = state.sources.get(source).cloned().ok_or_else(|| missing_source(*source))?;
+                let restored = record.map(|r| r.sources.get(&source.id.0).cloned().unwrap_or_default());
+                let from = restored.unwrap_or_else(|| source.offsets());
+                Origin::Source { source, project: project.clone(), from }
+            }
+        };
+        inputs.push(JobInput { node, origin });
+    }
+    Ok(inputs)
+}
+
+/// The relation, unless the job that writes it has failed.
+fn healthy_relation(state: &State, id: ObjectId) -> Result<Arc<Relation>> {
+    let relation = state.relation(id)?;
+    let producer = relation.producer.and_then(|id| state.jobs.get(&id));
+    match producer.and_then(|entry| entry.error.as_ref()) {
+        Some(error) => Err(failed_input(&relation.name, error)),
+        None => Ok(relation.clone()),
+    }
+}
+
+fn resolve_output(
+    engine: &Engine,
+    graph: &JobGraph,
+    sink: Option<Arc<dyn Sink>>,
+    checkpoint: Epoch,
+) -> Result<Output> {
+    match (&graph.output, sink) {
+        (JobOutput::Relation { relation, schema }, _) => {
+            let store = RelationStore::open(*relation, schema.clone(), engine.backend.clone())?;
+            let (name, workers) = (graph.name.clone(), engine.config.workers);
+            let producer = Some(graph.job);
+            Ok(Output::Relation(Relation::new(*relation, name, store, producer, checkpoint, workers)))
+        }
+        (JobOutput::Sink { .. }, Some(sink)) => {
+            sink.recover(checkpoint)?;
+            Ok(Output::Sink(sink))
+        }
+        (JobOutput::Sink { sink }, None) => Err(Error::internal(format!("sink {sink} has no connector"))),
+    }
+}
+
+fn missing_source(id: ObjectId) -> Error {
+    Error::new(SqlState::UNDEFINED_TABLE, format!("source with OID {id} does not exist"))
+}
+
+/// The error of whoever wants to read a view whose job has failed.
+pub fn failed_input(name: &str, error: &Error) -> Error {
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("materialized view \"{name}\" has failed: {error}"),
+    )
+    .with_detail(format!("SQLSTATE {} stopped its job.", error.state().0))
+    .with_hint(
+        "sys.jobs shows the reason. Drop the view, correct the data or the query, and create it again.",
+    )
+}
