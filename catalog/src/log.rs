@@ -1,0 +1,199 @@
+//! The catalog's log: one file of checksummed records, each a batch of changes that holds as a whole.
+//!
+//! ```text
+//!   file    "WEIRCAT\n" | format version u32 | crc32 of the twelve bytes before u32 | record*
+//!   record  length u32 | crc32 of the length u32 | crc32 of the payload u32 | payload (postcard)
+//! ```
+//! Numbers are little-endian. A record is appended with one write and fsynced before anyone is told. A crash can
+//! leave a torn record at the end, which was never acknowledged and is cut off; a damaged record that a sound
+//! one follows is corruption (XX001).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use weir_common::seam::{File, FileSystem};
+use weir_common::{Error, Result, SqlState};
+
+use crate::change::CatalogChange;
+
+const MAGIC: &[u8; 8] = b"WEIRCAT\n";
+const FORMAT_VERSION: u32 = 1;
+const HEADER_LEN: usize = 16;
+const RECORD_HEADER_LEN: usize = 12;
+
+/// One atomic batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LogRecord {
+    /// Applied all or not at all.
+    pub changes: Vec<CatalogChange>,
+    /// Ids below this may have been handed out.
+    pub reserved_id: u32,
+}
+
+/// The log, open for appending.
+pub(crate) struct CatalogLog {
+    file: Box<dyn File>,
+    path: String,
+}
+
+impl CatalogLog {
+    /// The records of the log at `path`; none when there is no file. Cuts a torn tail off.
+    pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Vec<LogRecord>> {
+        if !fs.exists(path) {
+            return Ok(Vec::new());
+        }
+        let name = path.display();
+        let bytes = fs.read(path).map_err(|e| Error::io(format!("read file \"{name}\""), &e))?;
+        let (records, sound_len) = decode(&bytes).map_err(|e| e.in_file(path))?;
+        if sound_len < bytes.len() {
+            tracing::info!(file = %name, bytes = bytes.len() - sound_len, "cutting an unfinished record off the catalog log");
+            let cut = |e| Error::io(format!("cut file \"{name}\""), &e);
+            let mut file = fs.open_append(path).map_err(cut)?;
+            file.truncate(sound_len as u64).map_err(cut)?;
+            file.sync().map_err(cut)?;
+        }
+        Ok(records)
+    }
+
+    /// Opens the log at `path` for appending, creating it when missing.
+    pub(crate) fn open(fs: &dyn FileSystem, path: &Path) -> Result<CatalogLog> {
+        let name = path.display().to_string();
+        let failed = |e| Error::io(format!("open file \"{name}\""), &e);
+        let mut file = fs.open_append(path).map_err(failed)?;
+        if file.is_empty().map_err(failed)? {
+            file.append(&header()).map_err(failed)?;
+            file.sync().map_err(failed)?;
+            sync_parent(fs, path)?;
+        }
+        Ok(CatalogLog { file, path: name })
+    }
+
+    /// Atomically replaces the log at `path` by one with this record alone, and opens it.
+    pub(crate) fn rewrite(fs: &dyn FileSystem, path: &Path, record: &LogRecord) -> Result<CatalogLog> {
+        let new_path = path.with_extension("log.new");
+        let failed = |e| Error::io(format!("write file \"{}\"", new_path.display()), &e);
+        if fs.exists(&new_path) {
+            fs.remove(&new_path).map_err(failed)?;
+        }
+        let mut file = fs.open_append(&new_path).map_err(failed)?;
+        let mut bytes = header().to_vec();
+        encode_record(record, &mut bytes)?;
+        file.append(&bytes).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        drop(file);
+        fs.rename(&new_path, path).map_err(failed)?;
+        sync_parent(fs, path)?;
+        CatalogLog::open(fs, path)
+    }
+
+    /// Appends a record and makes it durable. After an error the end of the file is unknown.
+    pub(crate) fn append(&mut self, record: &LogRecord) -> Result<()> {
+        let mut bytes = Vec::new();
+        encode_record(record, &mut bytes)?;
+        self.file.append(&bytes).map_err(|e| Error::io(format!("write to file \"{}\"", self.path), &e))?;
+        fail::fail_point!(weir_common::failpoint::CATALOG_BEFORE_SYNC, |_| Err(Error::internal("failpoint")));
+        self.file.sync().map_err(|e| Error::io(format!("fsync file \"{}\"", self.path), &e))?;
+        fail::fail_point!(weir_common::failpoint::CATALOG_AFTER_SYNC, |_| Err(Error::internal("failpoint")));
+        Ok(())
+    }
+}
+
+fn sync_parent(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs.sync_dir(dir).map_err(|e| Error::io(format!("fsync folder \"{}\"", dir.display()), &e))
+}
+
+fn header() -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+fn encode_record(record: &LogRecord, bytes: &mut Vec<u8>) -> Result<()> {
+    let payload = postcard::to_stdvec(record).map_err(Error::internal)?;
+    let too_long = |_| Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the statement changes too much at once");
+    let len = u32::try_from(payload.len()).map_err(too_long)?.to_le_bytes();
+    bytes.extend_from_slice(&len);
+    bytes.extend_from_slice(&crc32fast::hash(&len).to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    Ok(())
+}
+
+/// What is wrong with a log, before the file's name is known.
+#[derive(Debug)]
+enum Damage {
+    Header,
+    NewerFormat(u32),
+    Record { offset: usize },
+}
+
+impl Damage {
+    fn in_file(self, path: &Path) -> Error {
+        let name = path.display();
+        match self {
+            Damage::Header => Error::corrupted(format!("file \"{name}\" does not begin as a catalog log")),
+            Damage::NewerFormat(version) => Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!(
+                    "file \"{name}\" has format version {version}; this server reads up to {FORMAT_VERSION}"
+                ),
+            )
+            .with_hint("Use the server version that wrote it, or a newer one."),
+            Damage::Record { offset } => {
+                Error::corrupted(format!("file \"{name}\" has a damaged record at byte {offset}"))
+            }
+        }
+    }
+}
+
+/// The records, and how many bytes of the file are sound.
+fn decode(bytes: &[u8]) -> Result<(Vec<LogRecord>, usize), Damage> {
+    if bytes.len() < HEADER_LEN && header().starts_with(bytes) {
+        return Ok((Vec::new(), 0));
+    }
+    check_header(bytes)?;
+    let mut records = Vec::new();
+    let mut offset = HEADER_LEN;
+    while offset < bytes.len() {
+        let Some((payload, end)) = sound_record(bytes, offset) else {
+            let sound_later = (offset + 1..bytes.len()).any(|later| sound_record(bytes, later).is_some());
+            if sound_later {
+                return Err(Damage::Record { offset });
+            }
+            break;
+        };
+        records.push(postcard::from_bytes(payload).map_err(|_| Damage::Record { offset })?);
+        offset = end;
+    }
+    Ok((records, offset))
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), Damage> {
+    let sound = bytes.starts_with(MAGIC) && u32_at(bytes, 12) == bytes.get(..12).map(crc32fast::hash);
+    match u32_at(bytes, 8) {
+        Some(FORMAT_VERSION) if sound => Ok(()),
+        Some(version) if sound && version > FORMAT_VERSION => Err(Damage::NewerFormat(version)),
+        _ => Err(Damage::Header),
+    }
+}
+
+/// The payload of a record at `offset` and where the record ends, if its checksums hold.
+fn sound_record(bytes: &[u8], offset: usize) -> Option<(&[u8], usize)> {
+    let len = u32_at(bytes, offset)?;
+    if u32_at(bytes, offset + 4)? != crc32fast::hash(&len.to_le_bytes()) {
+        return None;
+    }
+    let begin = offset + RECORD_HEADER_LEN;
+    let end = begin.checked_add(usize::try_from(len).ok()?)?;
+    let payload = bytes.get(begin..end)?;
+    (u32_at(bytes, offset + 8)? == crc32fast::hash(payload)).then_some((payload, end))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let bytes = bytes.get(offset..offset.checked_add(4)?)?;
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,16 @@
+//! A materialized view: `CREATE MATERIALIZED VIEW`. Its rows are stored and kept up to date by a job that has
+//! the view's number.
+
+use serde::{Deserialize, Serialize};
+use weir_common::RelationSchema;
+
+/// A materialized view's columns, query and plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaterializedViewDef {
+    /// Columns and stream key.
+    pub schema: RelationSchema,
+    /// The query after `AS`, as SQL text.
+    pub query_sql: String,
+    /// The encoded job graph; opaque here.
+    pub plan: Vec<u8>,
+}

@@ -1,0 +1,26 @@
+//! A source: `CREATE SOURCE … WITH (connector = …)`. A stream of rows from outside that is not stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_common::Column;
+
+/// A source's columns, connector options and watermark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceDef {
+    /// In the order of `SELECT *`.
+    pub columns: Vec<Column>,
+    /// `WITH (…)`, `connector` among them.
+    pub options: BTreeMap<String, String>,
+    /// `WATERMARK FOR column AS expression`.
+    pub watermark: Option<WatermarkDef>,
+}
+
+/// How far event time has come, seen from a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WatermarkDef {
+    /// Id of the event-time column.
+    pub column: u16,
+    /// The expression over the source's columns, as SQL text.
+    pub expression_sql: String,
+}

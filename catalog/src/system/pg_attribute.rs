@@ -1,0 +1,68 @@
+//! `pg_attribute` and `pg_attrdef`: columns and their defaults.
+
+use weir_common::{Column, SqlType};
+
+use super::SystemContext;
+use super::relation::{RelationEntry, default_oid};
+use super::rows::Rows;
+use super::types::type_facts;
+use crate::object::{ColumnDef, Object, ObjectKind};
+
+pub(super) fn pg_attribute(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for relation in RelationEntry::all(&cx.catalog) {
+        for column in relation.columns.iter() {
+            push_attribute(rows, &relation, column);
+        }
+    }
+}
+
+fn push_attribute(rows: &mut Rows<'_>, relation: &RelationEntry<'_>, column: &Column) {
+    let facts = type_facts(i64::from(column.ty.oid()));
+    let is_table = relation.relkind == "r";
+    let has_default = is_table && default_of(relation.object, column.id).is_some();
+    rows.push([
+        ("attrelid", relation.oid.into()),
+        ("attname", (&column.name).into()),
+        ("atttypid", column.ty.oid().into()),
+        ("attstattarget", (-1).into()),
+        ("attlen", column.ty.type_len().into()),
+        ("attnum", column.id.into()),
+        ("attndims", i32::from(matches!(column.ty, SqlType::Array(_))).into()),
+        ("attcacheoff", (-1).into()),
+        ("atttypmod", column.ty.type_mod().into()),
+        ("attbyval", facts.is_some_and(|f| f.by_value).into()),
+        ("attalign", facts.map_or("i", |f| f.align).into()),
+        ("attstorage", facts.map_or("x", |f| f.storage).into()),
+        ("attnotnull", (is_table && !column.nullable).into()),
+        ("atthasdef", has_default.into()),
+        ("attislocal", true.into()),
+        ("attcollation", facts.map_or(0, |f| f.collation).into()),
+    ]);
+}
+
+pub(super) fn pg_attrdef(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for object in cx.catalog.user_objects() {
+        for (column, default) in defaults(object) {
+            rows.push([
+                ("oid", default_oid(object.id, column.id).into()),
+                ("adrelid", object.id.into()),
+                ("adnum", column.id.into()),
+                ("adbin", default.into()),
+            ]);
+        }
+    }
+}
+
+/// The columns of a table that have a default, with its SQL text.
+fn defaults(object: &Object) -> impl Iterator<Item = (&Column, &str)> {
+    let columns: &[ColumnDef] = match &object.kind {
+        ObjectKind::Table(table) => &table.columns,
+        _ => &[],
+    };
+    columns.iter().filter_map(|column| Some((&column.column, column.default_sql.as_deref()?)))
+}
+
+/// A column's default, as SQL text.
+pub(super) fn default_of(object: Option<&Object>, column: u16) -> Option<&str> {
+    defaults(object?).find(|(known, _)| known.id == column).map(|(_, default)| default)
+}

@@ -1,0 +1,116 @@
+//! `RelationEntry`: what has a row in `pg_class`: users' tables, sources, views, materialized views, the indexes of
+//! primary keys, and the virtual tables themselves.
+//!
+//! Entries of `pg_constraint`, `pg_rewrite` and `pg_attrdef` have no id of their own in the catalog; theirs is
+//! computed from the object's, in ranges far above what the catalog hands out.
+
+use std::borrow::Cow;
+
+use weir_common::{Column, ObjectId};
+
+use crate::object::{Object, ObjectKind};
+use crate::snapshot::{CatalogSnapshot, INFORMATION_SCHEMA, PG_CATALOG, SYS};
+use crate::system;
+
+/// One row of `pg_class`.
+pub(crate) struct RelationEntry<'a> {
+    pub oid: ObjectId,
+    pub schema: ObjectId,
+    pub name: &'a str,
+    /// `r`, `m`, `v` or `i`.
+    pub relkind: &'static str,
+    pub columns: Cow<'a, [Column]>,
+    /// The user's object: the relation, or for an index its table.
+    pub object: Option<&'a Object>,
+}
+
+impl<'a> RelationEntry<'a> {
+    /// Every relation: the virtual tables, then the users' in the order of ids.
+    pub(crate) fn all(catalog: &'a CatalogSnapshot) -> impl Iterator<Item = RelationEntry<'a>> {
+        system::tables().iter().map(RelationEntry::of_system).chain(RelationEntry::users(catalog))
+    }
+
+    /// The relations that users made, each followed by its index.
+    pub(crate) fn users(catalog: &'a CatalogSnapshot) -> impl Iterator<Item = RelationEntry<'a>> {
+        let entries = |object: &'a std::sync::Arc<Object>| {
+            RelationEntry::of_object(object).into_iter().chain(RelationEntry::of_index(object))
+        };
+        catalog.user_objects().flat_map(entries)
+    }
+
+    /// The relation with this OID.
+    pub(crate) fn find(catalog: &'a CatalogSnapshot, oid: ObjectId) -> Option<RelationEntry<'a>> {
+        if let Some(table) = system::find_oid(oid) {
+            return Some(RelationEntry::of_system(table));
+        }
+        if let Some(object) = catalog.object(oid) {
+            return RelationEntry::of_object(object);
+        }
+        catalog.index_owner(oid).and_then(|table| RelationEntry::of_index(table))
+    }
+
+    fn of_system(table: &'static system::SystemTable) -> RelationEntry<'a> {
+        let schema = match table.schema {
+            "pg_catalog" => PG_CATALOG,
+            "information_schema" => INFORMATION_SCHEMA,
+            _ => SYS,
+        };
+        let columns = Cow::Borrowed(table.columns.as_slice());
+        RelationEntry {
+            oid: table.oid,
+            schema,
+            name: table.name,
+            relkind: table.relkind,
+            columns,
+            object: None,
+        }
+    }
+
+    fn of_object(object: &'a Object) -> Option<RelationEntry<'a>> {
+        let relkind = match object.kind {
+            ObjectKind::Table(_) | ObjectKind::Source(_) => "r",
+            ObjectKind::View(_) => "v",
+            ObjectKind::MaterializedView(_) => "m",
+            ObjectKind::Schema | ObjectKind::Sink(_) => return None,
+        };
+        let columns = Cow::Owned(object.columns());
+        Some(RelationEntry {
+            oid: object.id,
+            schema: object.schema,
+            name: &object.name,
+            relkind,
+            columns,
+            object: Some(object),
+        })
+    }
+
+    fn of_index(object: &'a Object) -> Option<RelationEntry<'a>> {
+        let (oid, name) = object.key_index()?;
+        let columns = Cow::Owned(key_columns(object));
+        Some(RelationEntry { oid, schema: object.schema, name, relkind: "i", columns, object: Some(object) })
+    }
+}
+
+/// The columns of a table's primary key in the key's order, numbered as columns of its index.
+fn key_columns(object: &Object) -> Vec<Column> {
+    let ObjectKind::Table(table) = &object.kind else { return Vec::new() };
+    let positions = table.key_positions();
+    let renumber =
+        |(i, position): (usize, usize)| Column { id: i as u16 + 1, ..table.columns[position].column.clone() };
+    positions.into_iter().enumerate().map(renumber).collect()
+}
+
+/// The OID of a primary key's row in `pg_constraint`.
+pub(crate) fn constraint_oid(index: ObjectId) -> ObjectId {
+    ObjectId(index.0.wrapping_add(2_000_000_000))
+}
+
+/// The OID of a view's row in `pg_rewrite`.
+pub(crate) fn rewrite_oid(view: ObjectId) -> ObjectId {
+    ObjectId(view.0.wrapping_add(2_500_000_000))
+}
+
+/// The OID of a default's row in `pg_attrdef`.
+pub(crate) fn default_oid(table: ObjectId, column: u16) -> ObjectId {
+    ObjectId(3_000_000_000 + table.0 % 500_000 * 1_600 + u32::from(column))
+}
