@@ -1,0 +1,310 @@
+//! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, and functions.
+
+use datafusion::common::{Column, UnnestOptions};
+use datafusion::logical_expr::expr::Unnest;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
+use sqlparser::ast::{
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Query, Spanned, TableAlias, TableFactor, TableWithJoins,
+};
+use weir_common::{Error, Result, SqlState, SqlType};
+
+use super::bind_expr::ExprContext;
+use super::bind_function::function_name;
+use super::bind_series::unnest_lists;
+use super::decorrelate::{is_plain_choice, outer_columns};
+use super::scope::{Relation, Scope, ScopeColumn};
+use super::{Binder, plan_error};
+use crate::parser::fold;
+
+impl Binder<'_> {
+    /// All items of a FROM clause, combined; one empty row without FROM.
+    pub(crate) fn bind_from(&self, from: &[TableWithJoins], scope: &Scope<'_>) -> Result<Relation> {
+        let mut combined: Option<Relation> = None;
+        for item in from {
+            let next = self.bind_table_with_joins(item, combined, scope)?;
+            combined = Some(next);
+        }
+        match combined {
+            Some(relation) => {
+                self.check_aliases(&relation.columns)?;
+                Ok(relation)
+            }
+            None => Ok(Relation { plan: one_row()?, columns: Vec::new() }),
+        }
+    }
+
+    /// An item with its joins, to the right of `left`.
+    fn bind_table_with_joins(
+        &self,
+        item: &TableWithJoins,
+        left: Option<Relation>,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        if item.joins.is_empty() || left.is_none() {
+            let mut relation = self.bind_factor(&item.relation, left, JoinType::Inner, scope)?;
+            for join in &item.joins {
+                relation = self.bind_join(relation, join, scope)?;
+            }
+            return Ok(relation);
+        }
+        // The joins bind tighter than the comma: join first, then put it beside what came before.
+        let mut right = self.bind_factor(&item.relation, None, JoinType::Inner, scope)?;
+        for join in &item.joins {
+            right = self.bind_join(right, join, scope)?;
+        }
+        match left {
+            Some(left) => self.cross(left, right),
+            None => Ok(right),
+        }
+    }
+
+    /// One item. With `left`, the result is `left` and the item side by side; a LATERAL subquery or a function may
+    /// name columns of `left`.
+    pub(crate) fn bind_factor(
+        &self,
+        factor: &TableFactor,
+        left: Option<Relation>,
+        join: JoinType,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let right = match factor {
+            TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
+                let call =
+                    FromCall { name: function_name(name)?, args: &args.args, ordinality: *with_ordinality };
+                return self.bind_from_function(&call, alias.as_ref(), left, join, scope);
+            }
+            TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                let call = FromCall { name: function_name(name)?, args, ordinality: *with_ordinality };
+                return self.bind_from_function(&call, alias.as_ref(), left, join, scope);
+            }
+            TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => {
+                return self.bind_unnest(array_exprs, *with_ordinality, alias.as_ref(), left, join, scope);
+            }
+            TableFactor::Derived { lateral: true, subquery, alias, .. } => {
+                return self.bind_lateral(subquery, alias.as_ref(), left, join, scope);
+            }
+            TableFactor::Table { name, alias, sample: None, version: None, .. } => {
+                let short = alias.as_ref().map(|a| fold(&a.name));
+                let mut relation = self.bind_named_relation(name, short.as_deref(), scope)?;
+                self.apply_alias(&mut relation, alias.as_ref())?;
+                relation
+            }
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+                let bound = self.bind_query(subquery, scope)?;
+                let mut relation = self.settle(bound.relation)?;
+                for column in &mut relation.columns {
+                    (column.table, column.schema) = (None, None);
+                }
+                if alias.is_none() {
+                    return Err(Error::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias")
+                        .with_hint("For example, FROM (SELECT ...) [AS] foo.")
+                        .at(self.span_position(subquery.span())));
+                }
+                self.apply_alias(&mut relation, alias.as_ref())?;
+                relation
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let mut relation = self.bind_table_with_joins(table_with_joins, None, scope)?;
+                self.apply_alias(&mut relation, alias.as_ref())?;
+                relation
+            }
+            other => {
+                return Err(Error::unsupported(format!("FROM {other}")).at(self.span_position(other.span())));
+            }
+        };
+        match left {
+            Some(left) => self.cross(left, right),
+            None => Ok(right),
+        }
+    }
+
+    pub(crate) fn cross(&self, left: Relation, right: Relation) -> Result<Relation> {
+        let plan = LogicalPlanBuilder::from(left.plan)
+            .cross_join(right.plan)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
+    }
+
+    fn apply_alias(&self, relation: &mut Relation, alias: Option<&TableAlias>) -> Result<()> {
+        let Some(alias) = alias else { return Ok(()) };
+        let names: Vec<_> = alias.columns.iter().map(|c| c.name.clone()).collect();
+        self.rename(&mut relation.columns, &fold(&alias.name), &names)
+            .map_err(|e| e.at(self.span_position(alias.name.span)))
+    }
+
+    fn check_aliases(&self, columns: &[ScopeColumn]) -> Result<()> {
+        // Two items of the same name stand apart by their columns' scans: names repeat within a table only then.
+        let mut seen = std::collections::HashMap::new();
+        for column in columns.iter().filter(|c| c.table.is_some() && c.column.relation.is_some()) {
+            let key = (column.schema.clone(), column.table.clone());
+            let scan = column.column.relation.clone();
+            if let Some(other) = seen.insert((key, column.name.clone()), scan.clone())
+                && other != scan
+            {
+                let table = column.table.as_deref().unwrap_or_default();
+                let message = format!("table name \"{table}\" specified more than once");
+                return Err(Error::new(SqlState::DUPLICATE_ALIAS, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_lateral(
+        &self,
+        query: &Query,
+        alias: Option<&TableAlias>,
+        left: Option<Relation>,
+        join: JoinType,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
+        let around = scope.with_columns(&columns);
+        let bound = self.bind_query(query, &around.inner())?;
+        let mut right = self.settle(bound.relation)?;
+        for column in &mut right.columns {
+            (column.table, column.schema) = (None, None);
+        }
+        self.apply_alias(&mut right, alias)?;
+        let Some(left) = left else { return Ok(right) };
+        let subquery = super::bind_subquery::subquery(right.plan);
+        let named = outer_columns(&subquery);
+        let own = !named.is_empty() && named.iter().all(|c| left.plan.schema().has_column(c));
+        if own && !is_plain_choice(&subquery.subquery) {
+            let plan = self.apply_subquery(left.plan, &subquery.subquery, &named, join)?;
+            return Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() });
+        }
+        let plan = match named.is_empty() {
+            true => std::sync::Arc::unwrap_or_clone(subquery.subquery),
+            false => LogicalPlan::Subquery(subquery),
+        };
+        let joined = LogicalPlanBuilder::from(left.plan)
+            .join_on(plan, join, Vec::<Expr>::new())
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Relation { plan: joined, columns: left.columns.into_iter().chain(right.columns).collect() })
+    }
+
+    fn bind_from_function(
+        &self,
+        call: &FromCall<'_>,
+        alias: Option<&TableAlias>,
+        left: Option<Relation>,
+        join: JoinType,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let args: Result<Vec<&SqlExpr>> = call
+            .args
+            .iter()
+            .map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+                other => Err(Error::unsupported(format!("argument {other}"))),
+            })
+            .collect();
+        let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
+        let around = scope.with_columns(&columns);
+        let cx = ExprContext::plain(&around, "functions in FROM");
+        let position = call.args.first().and_then(|a| self.span_position(a.span()));
+        let typed = self.bind_call(&call.name, &args?, position, cx)?;
+        self.from_values(vec![(call.name.clone(), typed.expr, typed.ty)], call.ordinality, alias, left, join)
+    }
+
+    fn bind_unnest(
+        &self,
+        arrays: &[SqlExpr],
+        ordinality: bool,
+        alias: Option<&TableAlias>,
+        left: Option<Relation>,
+        join: JoinType,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
+        let around = scope.with_columns(&columns);
+        let cx = ExprContext::plain(&around, "functions in FROM");
+        let calls: Result<Vec<_>> = arrays
+            .iter()
+            .map(|array| {
+                let typed = self.bind_call("unnest", &[array], self.position(array), cx)?;
+                Ok(("unnest".to_owned(), typed.expr, typed.ty))
+            })
+            .collect();
+        self.from_values(calls?, ordinality, alias, left, join)
+    }
+
+    /// Columns of functions beside `left`: sets give a row for each element, anything else one row.
+    fn from_values(
+        &self,
+        values: Vec<(String, Expr, SqlType)>,
+        ordinality: bool,
+        alias: Option<&TableAlias>,
+        left: Option<Relation>,
+        join: JoinType,
+    ) -> Result<Relation> {
+        if ordinality {
+            return Err(
+                Error::unsupported("WITH ORDINALITY").with_hint("Use generate_series() or row_number().")
+            );
+        }
+        let Relation { plan, columns: mut all } = match left {
+            Some(left) => left,
+            None => Relation { plan: one_row()?, columns: Vec::new() },
+        };
+        let table = alias.map_or_else(|| values[0].0.clone(), |a| fold(&a.name));
+        let mut lists = Vec::new();
+        let mut scalars: Vec<Expr> = Vec::new();
+        for (i, (name, expr, ty)) in values.into_iter().enumerate() {
+            let plan_name = self.unique(&name);
+            let given = alias.and_then(|a| a.columns.get(i)).map(|c| fold(&c.name));
+            let shown = given.unwrap_or_else(|| if i == 0 && alias.is_some() { table.clone() } else { name });
+            all.push(ScopeColumn {
+                table: Some(table.clone()),
+                schema: None,
+                name: shown,
+                column: Column::new_unqualified(plan_name.clone()),
+                ty,
+                origin: None,
+                merged: false,
+            });
+            match expr {
+                Expr::Unnest(Unnest { expr, .. }) => lists.push((*expr, plan_name)),
+                other => scalars.push(other.alias(plan_name)),
+            }
+        }
+        let mut plan = plan;
+        if !scalars.is_empty() {
+            let kept = plan.schema().columns().into_iter().map(Expr::Column);
+            let exprs: Vec<Expr> = kept.chain(scalars).collect();
+            plan = LogicalPlanBuilder::from(plan)
+                .project(exprs)
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(plan_error)?;
+        }
+        if !lists.is_empty() {
+            let options = UnnestOptions::new().with_preserve_nulls(join == JoinType::Left);
+            plan = unnest_lists(plan, lists, options)?;
+        }
+        Ok(Relation { plan, columns: all })
+    }
+
+    /// Columns whose type is still open become text, as PostgreSQL does at the edge of a subquery.
+    pub(crate) fn settle(&self, mut relation: Relation) -> Result<Relation> {
+        for column in &mut relation.columns {
+            if column.ty == SqlType::Unknown {
+                column.ty = SqlType::Text;
+            }
+        }
+        Ok(relation)
+    }
+}
+
+/// A function called in FROM.
+struct FromCall<'f> {
+    name: String,
+    args: &'f [FunctionArg],
+    ordinality: bool,
+}
+
+/// A plan of one row without columns.
+pub(crate) fn one_row() -> Result<LogicalPlan> {
+    LogicalPlanBuilder::empty(true).build().map_err(plan_error)
+}

@@ -1,0 +1,228 @@
+//! Subqueries in expressions: EXISTS, IN, ANY/ALL, scalar, ARRAY(…); correlated ones through outer references.
+
+use std::sync::Arc;
+
+use datafusion::common::Spans;
+use datafusion::logical_expr::expr::{AggregateFunction, Exists, InSubquery};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
+use sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Query, Spanned};
+use weir_common::{Error, Result, SqlState, SqlType};
+use weir_exec::functions;
+
+use super::bind_expr::{ExprContext, strip};
+use super::bind_operator::{balanced, not_if, operator_name};
+use super::scope::{Relation, ScopeColumn};
+use super::single_value::single_value;
+use super::system_call;
+use super::typed::Typed;
+use super::{Binder, plan_error};
+
+impl Binder<'_> {
+    pub(crate) fn bind_scalar_subquery(&self, query: &Query, cx: ExprContext<'_>) -> Result<Typed> {
+        let position = self.span_position(query.span());
+        let (relation, column) = self.bind_single_column(query, cx)?;
+        if relation.plan.max_rows().is_some_and(|rows| rows <= 1) {
+            return Ok(Typed::new(Expr::ScalarSubquery(subquery(relation.plan)), column.ty, position));
+        }
+        let aggregate = AggregateFunction::new_udf(
+            single_value(),
+            vec![Expr::Column(column.column)],
+            false,
+            None,
+            vec![],
+            None,
+        );
+        let name = self.unique("subquery");
+        let call = Expr::AggregateFunction(aggregate).alias(name);
+        let plan = LogicalPlanBuilder::from(relation.plan)
+            .aggregate(Vec::<Expr>::new(), vec![call])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Typed::new(Expr::ScalarSubquery(subquery(plan)), column.ty, position))
+    }
+
+    pub(crate) fn bind_exists(&self, query: &Query, negated: bool, cx: ExprContext<'_>) -> Result<Typed> {
+        let position = self.span_position(query.span());
+        let relation = self.bind_subquery(query, cx)?;
+        let exists = Exists::new(subquery(relation.plan), negated);
+        Ok(Typed::new(Expr::Exists(exists), SqlType::Bool, position))
+    }
+
+    pub(crate) fn bind_in_subquery(
+        &self,
+        operand: &SqlExpr,
+        query: &Query,
+        negated: bool,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        let position = self.operator_position(operand.span());
+        if let SqlExpr::Tuple(_) = strip(operand) {
+            return Err(Error::unsupported("a row with IN (SELECT …)")
+                .with_hint("Use EXISTS (SELECT … WHERE a = x AND b = y).")
+                .at(position));
+        }
+        let operand = self.bind_expr(operand, cx)?;
+        let start = operand.position;
+        let (relation, column) = self.bind_single_column(query, cx)?;
+        let item = Typed::new(Expr::Column(column.column), column.ty, None);
+        let (left, right) = self.comparable(operand, item, position)?;
+        let plan = match right {
+            Expr::Column(_) => relation.plan,
+            right => {
+                let name = self.unique("item");
+                LogicalPlanBuilder::from(relation.plan)
+                    .project(vec![right.alias(name)])
+                    .and_then(LogicalPlanBuilder::build)
+                    .map_err(plan_error)?
+            }
+        };
+        let test = InSubquery::new(Box::new(left), subquery(plan), negated);
+        Ok(Typed::new(Expr::InSubquery(test), SqlType::Bool, start))
+    }
+
+    /// `x op ANY (array or subquery)`.
+    pub(crate) fn bind_any(
+        &self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        right: &SqlExpr,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        match (strip(right), op) {
+            (SqlExpr::Subquery(query), BinaryOperator::Eq) => self.bind_in_subquery(left, query, false, cx),
+            (SqlExpr::Subquery(_), _) => Err(Error::unsupported(format!("{op} ANY (SELECT …)"))
+                .with_hint("Compare with min() or max() of the subquery.")
+                .at(self.position(left))),
+            _ => self.bind_quantified(left, op, right, Operator::Or, cx),
+        }
+    }
+
+    /// `x op ALL (array or subquery)`.
+    pub(crate) fn bind_all(
+        &self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        right: &SqlExpr,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        match (strip(right), op) {
+            (SqlExpr::Subquery(query), BinaryOperator::NotEq) => self.bind_in_subquery(left, query, true, cx),
+            (SqlExpr::Subquery(_), _) => Err(Error::unsupported(format!("{op} ALL (SELECT …)"))
+                .with_hint("Compare with min() or max() of the subquery.")
+                .at(self.position(left))),
+            _ => self.bind_quantified(left, op, right, Operator::And, cx),
+        }
+    }
+
+    fn bind_quantified(
+        &self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        right: &SqlExpr,
+        connective: Operator,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        let position = self.operator_position(left.span());
+        let symbol = operator_name(op).map_err(|e| e.at(position))?;
+        let value = self.bind_expr(left, cx)?;
+        let start = value.position;
+        if let SqlExpr::Array(array) = strip(right) {
+            let items = self.bind_exprs(&array.elem, cx)?;
+            let tests: Result<Vec<Expr>> = items
+                .into_iter()
+                .map(|item| Ok(self.operator(&symbol, value.clone(), item, position)?.expr))
+                .collect();
+            return Ok(Typed::new(balanced(tests?, connective), SqlType::Bool, start));
+        }
+        if !matches!(symbol.as_str(), "=" | "<>") || (symbol == "=") != (connective == Operator::Or) {
+            return Err(Error::unsupported(format!("{symbol} with ANY or ALL of an array"))
+                .with_hint("Use = ANY (array) or <> ALL (array).")
+                .at(position));
+        }
+        let array = self.bind_expr(right, cx)?;
+        let test = self.array_contains(value, array, position)?;
+        Ok(Typed::new(not_if(connective == Operator::And, test), SqlType::Bool, start))
+    }
+
+    /// `value = ANY (array)`, with SQL's NULLs.
+    fn array_contains(&self, value: Typed, array: Typed, position: Option<usize>) -> Result<Expr> {
+        let element = match &array.ty {
+            SqlType::Array(element) => element.as_ref().clone(),
+            SqlType::Int2Vector => SqlType::Int2,
+            SqlType::OidVector => SqlType::Oid,
+            SqlType::Unknown => match &value.ty {
+                SqlType::Unknown => SqlType::Text,
+                ty => ty.clone(),
+            },
+            _ => {
+                let message = "op ANY/ALL (array) requires array on right side";
+                return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(position));
+            }
+        };
+        let resolved =
+            functions::resolve_operator("=", Some(&value.ty), &element).map_err(|e| e.at(position))?;
+        let common = resolved.arg_types.first().cloned().unwrap_or_else(|| element.clone());
+        let stored = match array.ty {
+            SqlType::Unknown => self.coerce(array, &SqlType::Array(Box::new(common.clone())))?,
+            _ if common.arrow() == element.arrow() => array.expr,
+            _ => self.cast_explicitly(array, &SqlType::Array(Box::new(common.clone())), position)?.expr,
+        };
+        let value = self.coerce(value, &common)?;
+        Ok(system_call::array_contains(value, stored))
+    }
+
+    /// `ARRAY(SELECT …)`: an aggregate of the rows in their order; no row gives an empty array.
+    pub(crate) fn bind_array_subquery(
+        &self,
+        query: &Query,
+        position: Option<usize>,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        let (relation, column) = self.bind_single_column(query, cx)?;
+        let ty = SqlType::Array(Box::new(column.ty.clone()));
+        let resolved = functions::resolve_aggregate("array_agg", std::slice::from_ref(&column.ty))?
+            .ok_or_else(|| Error::internal("array_agg is missing"))?;
+        let input = super::bind_order::with_sort_keys(relation.plan);
+        let order_by = super::bind_order::sort_below(&input);
+        let call = AggregateFunction::new_udf(
+            resolved.udaf,
+            vec![Expr::Column(column.column)],
+            false,
+            None,
+            order_by,
+            None,
+        );
+        let name = self.unique("array");
+        let plan = LogicalPlanBuilder::from(input)
+            .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(call).alias(name)])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        let array = Expr::ScalarSubquery(subquery(plan));
+        let empty = system_call::make_array(Vec::new(), &column.ty);
+        let is_null = Expr::IsNull(Box::new(array.clone()));
+        Ok(Typed::new(super::bind_operator::if_then_else(is_null, empty, array), ty, position))
+    }
+
+    fn bind_subquery(&self, query: &Query, cx: ExprContext<'_>) -> Result<Relation> {
+        let scope = cx.scope.inner();
+        Ok(self.bind_query(query, &scope)?.relation)
+    }
+
+    fn bind_single_column(&self, query: &Query, cx: ExprContext<'_>) -> Result<(Relation, ScopeColumn)> {
+        let mut relation = self.bind_subquery(query, cx)?;
+        match (relation.columns.pop(), relation.columns.is_empty()) {
+            (Some(column), true) => {
+                let ty = if column.ty == SqlType::Unknown { SqlType::Text } else { column.ty.clone() };
+                Ok((relation, ScopeColumn { ty, ..column }))
+            }
+            _ => Err(Error::new(SqlState::SYNTAX_ERROR, "subquery must return only one column")
+                .at(self.span_position(query.span()))),
+        }
+    }
+}
+
+/// A plan as DataFusion's subquery, with its outer references.
+pub(crate) fn subquery(plan: LogicalPlan) -> Subquery {
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() }
+}

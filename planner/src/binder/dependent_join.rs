@@ -1,0 +1,346 @@
+//! The dependent join: a subquery evaluated for every row of an outer plan, turned into ordinary joins.
+//!
+//! ```text
+//!   P ⟕ S(c)      c: columns of P that S names
+//!     D  = distinct values of c in P
+//!     S' = S with D pushed down: its rows, each with the c it belongs to
+//!     P ⟕ S' on c is not distinct from c'
+//! ```
+//! Neumann and Kemper, "Unnesting Arbitrary Queries" (BTW 2015). D is pushed below every node of S until what is
+//! left below names nothing of P; there it is joined in.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, JoinType, NullEquality, UnnestOptions};
+use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Union,
+    Window, WindowFrame, lit,
+};
+use datafusion::scalar::ScalarValue;
+use weir_common::{Error, Result};
+use weir_exec::functions;
+
+use super::bind_operator::{binary, if_then_else};
+use super::bind_order::{sort_below, with_sort_keys};
+use super::bind_window::window_plan;
+use super::{Binder, plan_error};
+
+/// D: its plan, and for each outer column the name it has in it.
+#[derive(Clone)]
+pub(crate) struct Domain {
+    plan: LogicalPlan,
+    columns: Vec<(Column, Column)>,
+}
+
+impl Binder<'_> {
+    /// The distinct values of `outer` in `plan`.
+    pub(crate) fn domain(&self, plan: &LogicalPlan, outer: &[Column]) -> Result<Domain> {
+        let columns: Vec<(Column, Column)> =
+            outer.iter().map(|c| (c.clone(), Column::new_unqualified(self.unique(&c.name)))).collect();
+        let exprs: Vec<Expr> =
+            columns.iter().map(|(from, to)| Expr::Column(from.clone()).alias(to.name.clone())).collect();
+        let plan = LogicalPlanBuilder::from(plan.clone())
+            .project(exprs)
+            .and_then(LogicalPlanBuilder::distinct)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Domain { plan, columns })
+    }
+
+    /// `outer` joined with `inner`, to which the domain was pushed.
+    pub(crate) fn join_domain(
+        &self,
+        outer: LogicalPlan,
+        inner: LogicalPlan,
+        domain: &Domain,
+        join: JoinType,
+    ) -> Result<LogicalPlan> {
+        let (left, right): (Vec<Column>, Vec<Column>) = domain.columns.iter().cloned().unzip();
+        null_safe_join(outer, inner, join, left, right, None)
+    }
+
+    /// The subquery's rows for each row of the domain; the domain's columns are among its columns.
+    pub(crate) fn push_domain(&self, plan: &LogicalPlan, domain: &Domain) -> Result<LogicalPlan> {
+        self.deeper(|| {
+            if !names_domain(plan, domain) {
+                return build(LogicalPlanBuilder::from(domain.plan.clone()).cross_join(plan.clone()));
+            }
+            self.push_into(plan, domain)
+        })
+    }
+
+    fn push_into(&self, plan: &LogicalPlan, domain: &Domain) -> Result<LogicalPlan> {
+        match plan {
+            LogicalPlan::Projection(Projection { expr, input, .. }) => {
+                let input = self.push_domain(input, domain)?;
+                let mut exprs = domain.exprs();
+                exprs.extend(domain.replace_all(expr)?);
+                build(LogicalPlanBuilder::from(input).project(exprs))
+            }
+            LogicalPlan::Filter(filter) => {
+                let input = self.push_domain(&filter.input, domain)?;
+                build(LogicalPlanBuilder::from(input).filter(domain.replace(filter.predicate.clone())?))
+            }
+            // The order of rows means something to a LIMIT only, which looks for it itself.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.push_domain(&sort.input, domain),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                build(LogicalPlanBuilder::from(self.push_domain(input, domain)?).distinct())
+            }
+            LogicalPlan::Aggregate(aggregate) => self.push_into_aggregate(aggregate, domain),
+            LogicalPlan::Join(join) => self.push_into_join(join, domain),
+            LogicalPlan::Limit(limit) => self.push_into_limit(limit, domain),
+            LogicalPlan::Window(window) => self.push_into_window(window, domain),
+            LogicalPlan::Union(union) => self.push_into_union(union, domain),
+            LogicalPlan::Unnest(unnest) => {
+                let input = self.push_domain(&unnest.input, domain)?;
+                let columns = unnest.exec_columns.clone();
+                let options: UnnestOptions = unnest.options.clone();
+                build(LogicalPlanBuilder::from(input).unnest_columns_with_options(columns, options))
+            }
+            other => Err(Error::unsupported(format!(
+                "a subquery that names outer columns inside {}",
+                node_name(other)
+            ))
+            .with_hint("Write the subquery as a join.")),
+        }
+    }
+
+    /// Groups get the domain's columns. Without GROUP BY there is a row for every row of the domain, with the
+    /// aggregates' values over nothing where the subquery has no row.
+    fn push_into_aggregate(&self, aggregate: &Aggregate, domain: &Domain) -> Result<LogicalPlan> {
+        let input = self.push_domain(&aggregate.input, domain)?;
+        let calls = domain.replace_all(&aggregate.aggr_expr)?;
+        let mut groups = domain.exprs();
+        groups.extend(domain.replace_all(&aggregate.group_expr)?);
+        let grouped = build(LogicalPlanBuilder::from(input).aggregate(groups, calls.clone()))?;
+        if !aggregate.group_expr.is_empty() {
+            return Ok(grouped);
+        }
+        let outputs: Vec<Column> =
+            grouped.schema().columns().into_iter().skip(domain.columns.len()).collect();
+        let marker = Column::new_unqualified(self.unique("found"));
+        let mut inner = Vec::new();
+        let mut right = Vec::new();
+        for (_, column) in &domain.columns {
+            let name = self.unique(&column.name);
+            inner.push(Expr::Column(column.clone()).alias(name.clone()));
+            right.push(Column::new_unqualified(name));
+        }
+        inner.extend(outputs.iter().cloned().map(Expr::Column));
+        inner.push(lit(true).alias(marker.name.clone()));
+        let inner = build(LogicalPlanBuilder::from(grouped).project(inner))?;
+        let left = domain.columns.iter().map(|(_, column)| column.clone()).collect();
+        let joined = null_safe_join(domain.plan.clone(), inner, JoinType::Left, left, right, None)?;
+        let mut exprs = domain.exprs();
+        for (output, call) in outputs.into_iter().zip(&calls) {
+            exprs.push(over_nothing(output, call, &marker)?);
+        }
+        build(LogicalPlanBuilder::from(joined).project(exprs))
+    }
+
+    fn push_into_join(&self, join: &Join, domain: &Domain) -> Result<LogicalPlan> {
+        let (left_names, right_names) = (names_domain(&join.left, domain), names_domain(&join.right, domain));
+        let left_first = left_names || join.join_type == JoinType::Left || !right_names;
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return Err(Error::unsupported("a subquery that names outer columns inside this kind of join")
+                .with_hint("Use an inner or a left join in the subquery."));
+        }
+        let conditions: Vec<Expr> = join
+            .on
+            .iter()
+            .map(|(l, r)| binary(l.clone(), Operator::Eq, r.clone()))
+            .chain(join.filter.clone())
+            .collect();
+        let conditions = domain.replace_all(&conditions)?;
+        if left_first && !right_names {
+            let left = self.push_domain(&join.left, domain)?;
+            return join_on(left, join.right.as_ref().clone(), join.join_type, conditions);
+        }
+        if !left_first {
+            let right = self.push_domain(&join.right, domain)?;
+            return join_on(join.left.as_ref().clone(), right, join.join_type, conditions);
+        }
+        // Both sides: each with its own copy of the domain.
+        let left = self.push_domain(&join.left, domain)?;
+        let copied = self.copy_domain(domain)?;
+        let right = self.push_domain(&join.right, &copied)?;
+        let same = |((_, a), (_, b)): (&(Column, Column), &(Column, Column))| {
+            binary(Expr::Column(a.clone()), Operator::IsNotDistinctFrom, Expr::Column(b.clone()))
+        };
+        let mut all: Vec<Expr> = domain.columns.iter().zip(&copied.columns).map(same).collect();
+        all.extend(conditions);
+        join_on(left, right, join.join_type, all)
+    }
+
+    fn copy_domain(&self, domain: &Domain) -> Result<Domain> {
+        let columns: Vec<(Column, Column)> = domain
+            .columns
+            .iter()
+            .map(|(outer, column)| (outer.clone(), Column::new_unqualified(self.unique(&column.name))))
+            .collect();
+        let exprs: Vec<Expr> = domain
+            .columns
+            .iter()
+            .zip(&columns)
+            .map(|((_, from), (_, to))| Expr::Column(from.clone()).alias(to.name.clone()))
+            .collect();
+        let plan = build(LogicalPlanBuilder::from(domain.plan.clone()).project(exprs))?;
+        Ok(Domain { plan, columns })
+    }
+
+    /// LIMIT counts within each row of the domain.
+    fn push_into_limit(&self, limit: &Limit, domain: &Domain) -> Result<LogicalPlan> {
+        let count = |expr: &Option<Box<Expr>>| match expr.as_deref() {
+            None => Ok(None),
+            Some(Expr::Literal(ScalarValue::Int64(n), _)) => Ok(*n),
+            Some(_) => Err(Error::unsupported("LIMIT of an expression in a subquery")),
+        };
+        let (skip, fetch) = (count(&limit.skip)?.unwrap_or(0), count(&limit.fetch)?);
+        let output = limit.input.schema().columns().into_iter().map(Expr::Column);
+        let kept: Vec<Expr> = domain.exprs().into_iter().chain(output).collect();
+        let ordered = with_sort_keys(limit.input.as_ref().clone());
+        let order_by = sort_below(&ordered);
+        let input = self.push_domain(&ordered, domain)?;
+        let resolved = functions::resolve_window("row_number", &[])?;
+        let resolved = resolved.ok_or_else(|| Error::internal("row_number is missing"))?;
+        let params = WindowFunctionParams {
+            args: Vec::new(),
+            partition_by: domain.exprs(),
+            window_frame: WindowFrame::new((!order_by.is_empty()).then_some(true)),
+            order_by,
+            filter: None,
+            null_treatment: None,
+            distinct: false,
+        };
+        let call = Expr::WindowFunction(Box::new(WindowFunction { fun: resolved.function, params }));
+        let name = self.unique("number");
+        let numbered = window_plan(input, &[(call, name.clone())])?;
+        let number = datafusion::logical_expr::cast(
+            Expr::Column(Column::new_unqualified(name)),
+            arrow::datatypes::DataType::Int64,
+        );
+        let mut condition = number.clone().gt(lit(skip));
+        if let Some(fetch) = fetch {
+            condition = condition.and(number.lt_eq(lit(skip.saturating_add(fetch))));
+        }
+        build(LogicalPlanBuilder::from(numbered).filter(condition).and_then(|p| p.project(kept)))
+    }
+
+    fn push_into_window(&self, window: &Window, domain: &Domain) -> Result<LogicalPlan> {
+        let input = self.push_domain(&window.input, domain)?;
+        let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let mut named = Vec::new();
+        for expr in domain.replace_all(&window.window_expr)? {
+            let output = Column::new_unqualified(expr.schema_name().to_string());
+            let Expr::WindowFunction(mut call) = expr else {
+                return Err(Error::internal("a window expression is no window call"));
+            };
+            call.params.partition_by.extend(domain.exprs());
+            let name = self.unique("window");
+            columns.push(Expr::Column(Column::new_unqualified(name.clone())).alias(output.name));
+            named.push((Expr::WindowFunction(call), name));
+        }
+        build(LogicalPlanBuilder::from(window_plan(input, &named)?).project(columns))
+    }
+
+    fn push_into_union(&self, union: &Union, domain: &Domain) -> Result<LogicalPlan> {
+        let inputs: Result<Vec<Arc<LogicalPlan>>> = union
+            .inputs
+            .iter()
+            .map(|input| {
+                let mut exprs = domain.exprs();
+                exprs.extend(input.schema().columns().into_iter().map(Expr::Column));
+                let pushed = self.push_domain(input, domain)?;
+                build(LogicalPlanBuilder::from(pushed).project(exprs)).map(Arc::new)
+            })
+            .collect();
+        Union::try_new_with_loose_types(inputs?).map(LogicalPlan::Union).map_err(plan_error)
+    }
+}
+
+impl Domain {
+    /// The domain's columns as expressions.
+    pub(crate) fn exprs(&self) -> Vec<Expr> {
+        self.columns.iter().map(|(_, column)| Expr::Column(column.clone())).collect()
+    }
+
+    /// Outer references as columns of the domain.
+    fn replace(&self, expr: Expr) -> Result<Expr> {
+        let replaced = expr.transform_up(|e| match &e {
+            Expr::OuterReferenceColumn(_, outer) => match self.columns.iter().find(|(from, _)| from == outer)
+            {
+                Some((_, column)) => Ok(Transformed::yes(Expr::Column(column.clone()))),
+                None => Ok(Transformed::no(e)),
+            },
+            _ => Ok(Transformed::no(e)),
+        });
+        Ok(replaced.map_err(plan_error)?.data)
+    }
+
+    fn replace_all(&self, exprs: &[Expr]) -> Result<Vec<Expr>> {
+        exprs.iter().map(|e| self.replace(e.clone())).collect()
+    }
+}
+
+/// What an aggregate gives where there was no row.
+fn over_nothing(output: Column, call: &Expr, marker: &Column) -> Result<Expr> {
+    let name = output.name.clone();
+    let relation = output.relation.clone();
+    let column = Expr::Column(output);
+    let default = match call.clone().unalias() {
+        Expr::AggregateFunction(call) if call.func.name() == "count" => ScalarValue::Int64(Some(0)),
+        _ => return Ok(column),
+    };
+    let missing = Expr::IsNull(Box::new(Expr::Column(marker.clone())));
+    let value = if_then_else(missing, Expr::Literal(default, None), column);
+    Ok(match relation {
+        Some(relation) => value.alias_qualified(Some(relation), name),
+        None => value.alias(name),
+    })
+}
+
+fn names_domain(plan: &LogicalPlan, domain: &Domain) -> bool {
+    let outer = plan.all_out_ref_exprs();
+    outer.iter().any(|e| match e {
+        Expr::OuterReferenceColumn(_, column) => domain.columns.iter().any(|(from, _)| from == column),
+        _ => false,
+    })
+}
+
+fn null_safe_join(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join: JoinType,
+    left_keys: Vec<Column>,
+    right_keys: Vec<Column>,
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
+    let keys = (left_keys, right_keys);
+    build(LogicalPlanBuilder::from(left).join_detailed(
+        right,
+        join,
+        keys,
+        filter,
+        NullEquality::NullEqualsNull,
+    ))
+}
+
+fn join_on(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join: JoinType,
+    conditions: Vec<Expr>,
+) -> Result<LogicalPlan> {
+    build(LogicalPlanBuilder::from(left).join_on(right, join, conditions))
+}
+
+fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> Result<LogicalPlan> {
+    builder.and_then(LogicalPlanBuilder::build).map_err(plan_error)
+}
+
+fn node_name(plan: &LogicalPlan) -> String {
+    let line = plan.display().to_string();
+    line.split([':', ' ']).next().unwrap_or_default().to_owned()
+}

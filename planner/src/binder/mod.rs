@@ -1,0 +1,159 @@
+//! The binder: names, types, operators and coercions by PostgreSQL's rules, onto DataFusion logical plans.
+//!
+//! ```text
+//!   Statement ─ bind_* ─► Relation { plan, columns } / Typed { expr, ty } ─► BoundStatement
+//! ```
+//! Place in the flow: after the parser. One construct a file, `bind_<construct>.rs`; [`scope`] resolves column
+//! names, [`typed`] converts between types. Invariants: every column of every plan node has a unique name in its
+//! statement, so a column is found by name from anywhere above it; the Arrow type of an expression is that of its
+//! `SqlType`; every cast is written out.
+
+mod bind_aggregate;
+mod bind_case;
+mod bind_create;
+mod bind_datetime;
+mod bind_dml;
+mod bind_expr;
+mod bind_from;
+mod bind_function;
+mod bind_join;
+mod bind_literal;
+mod bind_operator;
+mod bind_order;
+mod bind_query;
+mod bind_relation;
+mod bind_select;
+mod bind_series;
+mod bind_session;
+mod bind_set_operation;
+mod bind_show;
+mod bind_statement;
+mod bind_subquery;
+mod bind_type;
+mod bind_values;
+mod bind_window;
+mod decorrelate;
+mod dependent_join;
+mod output_name;
+mod scope;
+mod single_value;
+mod system_call;
+mod typed;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::common::{Column, DataFusionError};
+use sqlparser::ast::{Expr as SqlExpr, Spanned};
+use sqlparser::tokenizer::Span;
+use weir_common::{Error, ObjectId, Result};
+
+use crate::ast::ParsedStatement;
+use crate::bound::BoundStatement;
+use crate::context::BindContext;
+use crate::position::SourceText;
+
+pub use bind_type::sql_type;
+
+/// Most expressions or queries inside one another: what a thread's stack of 2 MiB bears.
+const DEPTH: usize = 200;
+/// Most views inside views.
+const VIEW_DEPTH: usize = 32;
+
+/// Resolves all names and types of a statement.
+///
+/// # Errors
+/// What PostgreSQL says to the same statement, with its SQLSTATE and position; 0A000 for what is not there.
+pub fn bind(statement: &ParsedStatement, cx: &BindContext) -> Result<BoundStatement> {
+    Binder::new(cx, Arc::clone(&statement.source)).bind_statement(statement)
+}
+
+/// The state of binding one statement.
+pub(crate) struct Binder<'a> {
+    cx: &'a BindContext,
+    /// The text that spans point into; a view's own text while it is expanded.
+    source: RefCell<Arc<SourceText>>,
+    next_name: Cell<usize>,
+    scan_names: RefCell<HashSet<String>>,
+    /// Tables, materialized views and sources read.
+    relations: RefCell<BTreeSet<ObjectId>>,
+    /// What the statement's own text names: as `relations`, but views instead of what is in them.
+    depends_on: RefCell<BTreeSet<ObjectId>>,
+    depth: Cell<usize>,
+    view_depth: Cell<usize>,
+    /// Whether the query will run for ever: then it may not depend on the session or the time.
+    continuous: Cell<bool>,
+    /// How the user wrote each column that was resolved, and where first: for errors found later.
+    mentions: RefCell<HashMap<Column, (String, Option<usize>)>>,
+}
+
+impl<'a> Binder<'a> {
+    fn new(cx: &'a BindContext, source: Arc<SourceText>) -> Binder<'a> {
+        Binder {
+            cx,
+            source: RefCell::new(source),
+            next_name: Cell::new(0),
+            scan_names: RefCell::default(),
+            relations: RefCell::default(),
+            depends_on: RefCell::default(),
+            depth: Cell::new(0),
+            view_depth: Cell::new(0),
+            continuous: Cell::new(false),
+            mentions: RefCell::default(),
+        }
+    }
+
+    /// A column name that nothing else in the statement has.
+    fn unique(&self, hint: &str) -> String {
+        let n = self.next_name.get() + 1;
+        self.next_name.set(n);
+        format!("{hint}#{n}")
+    }
+
+    /// Runs one level deeper, or refuses (54001).
+    fn deeper<T>(&self, bind: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.depth.get() >= DEPTH {
+            return Err(crate::parser::too_deep());
+        }
+        self.depth.set(self.depth.get() + 1);
+        let result = bind();
+        self.depth.set(self.depth.get() - 1);
+        result
+    }
+
+    /// Runs with spans pointing into another text.
+    fn within_text<T>(&self, source: Arc<SourceText>, bind: impl FnOnce() -> Result<T>) -> Result<T> {
+        let outer = self.source.replace(source);
+        let result = bind();
+        self.source.replace(outer);
+        result
+    }
+
+    /// The position of an expression. Inside an expanded view there is none: the text is not the user's.
+    fn position(&self, expr: &SqlExpr) -> Option<usize> {
+        self.span_position(expr.span())
+    }
+
+    fn span_position(&self, span: Span) -> Option<usize> {
+        if self.view_depth.get() > 0 {
+            return None;
+        }
+        self.source.borrow().span_position(span)
+    }
+
+    fn operator_position(&self, left: Span) -> Option<usize> {
+        if self.view_depth.get() > 0 {
+            return None;
+        }
+        self.source.borrow().operator_position(left)
+    }
+}
+
+/// A failure of DataFusion's plan builder: its own errors are ours to have prevented.
+fn plan_error(error: DataFusionError) -> Error {
+    weir_exec::error::from_datafusion(error)
+}

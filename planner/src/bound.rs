@@ -1,0 +1,338 @@
+//! `BoundStatement`: a statement whose names and types are resolved.
+//!
+//! Place in the flow: [`crate::bind`] makes it, the session layer carries it out. Invariant: a bound statement
+//! refers to objects by id and holds no unresolved name, except names of objects that are yet to be created and
+//! of prepared statements, which are the session's.
+
+use std::collections::BTreeMap;
+
+use datafusion::logical_expr::LogicalPlan;
+use weir_catalog::{ColumnDef, WatermarkDef};
+use weir_common::{Column, ObjectId, RelationKey, SqlType};
+
+use crate::ast::ParsedStatement;
+
+/// A column of a result as the client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// May be the same for several columns.
+    pub name: String,
+    pub ty: SqlType,
+    /// Relation and column id it is taken from unchanged.
+    pub origin: Option<(ObjectId, u16)>,
+}
+
+/// A query: its columns are those of `plan`, in order.
+#[derive(Clone, Debug)]
+pub struct BoundQuery {
+    /// Column names in it are unique and mean nothing.
+    pub plan: LogicalPlan,
+    pub columns: Vec<OutputColumn>,
+    /// Tables, materialized views and sources it reads, each once.
+    pub relations: Vec<ObjectId>,
+    /// Whether ORDER BY decides the order of rows.
+    pub ordered: bool,
+}
+
+/// INSERT.
+#[derive(Clone, Debug)]
+pub struct BoundInsert {
+    pub table: ObjectId,
+    /// Yields all columns of the table in order, defaults filled in, in the columns' types.
+    pub query: BoundQuery,
+}
+
+/// UPDATE.
+#[derive(Clone, Debug)]
+pub struct BoundUpdate {
+    pub table: ObjectId,
+    /// Yields the columns of the old row, then those of the new row.
+    pub query: BoundQuery,
+}
+
+/// DELETE.
+#[derive(Clone, Debug)]
+pub struct BoundDelete {
+    pub table: ObjectId,
+    /// Yields the rows to delete, all columns.
+    pub query: BoundQuery,
+}
+
+/// A name for an object to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewName {
+    pub schema: ObjectId,
+    pub name: String,
+}
+
+/// CREATE TABLE.
+#[derive(Clone, Debug)]
+pub struct BoundCreateTable {
+    pub name: NewName,
+    pub if_not_exists: bool,
+    /// Whether the name is taken: then IF NOT EXISTS was given, and nothing is to be done but a NOTICE.
+    pub exists: bool,
+    pub columns: Vec<ColumnDef>,
+    /// Column ids of the primary key; empty for a bag.
+    pub primary_key: Vec<u16>,
+    /// Name of the primary key constraint: `orders_pkey` unless given.
+    pub key_constraint_name: Option<String>,
+    /// The whole statement.
+    pub definition: String,
+}
+
+impl BoundCreateTable {
+    /// What identifies a row of the new table.
+    pub fn key(&self) -> RelationKey {
+        if self.primary_key.is_empty() {
+            return RelationKey::Bag;
+        }
+        let position = |id: &u16| self.columns.iter().position(|c| c.column.id == *id);
+        RelationKey::Columns(self.primary_key.iter().filter_map(position).collect())
+    }
+}
+
+/// CREATE SOURCE. Whether the options make sense is the connector's to say.
+#[derive(Clone, Debug)]
+pub struct BoundCreateSource {
+    pub name: NewName,
+    pub if_not_exists: bool,
+    pub exists: bool,
+    /// Empty when the connector defines them itself.
+    pub columns: Vec<Column>,
+    pub watermark: Option<WatermarkDef>,
+    pub options: BTreeMap<String, String>,
+    pub definition: String,
+}
+
+/// CREATE [OR REPLACE] VIEW and CREATE MATERIALIZED VIEW.
+#[derive(Clone, Debug)]
+pub struct BoundCreateView {
+    pub name: NewName,
+    pub if_not_exists: bool,
+    pub exists: bool,
+    /// The view that OR REPLACE replaces.
+    pub replaces: Option<ObjectId>,
+    /// Its output columns carry the view's column names, which are distinct.
+    pub query: BoundQuery,
+    /// The text of the query alone, as written.
+    pub query_sql: String,
+    pub definition: String,
+    /// Everything the query names directly, plain views included.
+    pub depends_on: Vec<ObjectId>,
+}
+
+impl BoundCreateView {
+    /// The view's columns.
+    pub fn columns(&self) -> Vec<Column> {
+        columns_of(&self.query)
+    }
+}
+
+/// CREATE SINK … FROM relation or AS query.
+#[derive(Clone, Debug)]
+pub struct BoundCreateSink {
+    pub name: NewName,
+    pub if_not_exists: bool,
+    pub exists: bool,
+    /// The relation named after FROM; `None` for AS query.
+    pub from: Option<ObjectId>,
+    pub query: BoundQuery,
+    pub options: BTreeMap<String, String>,
+    pub definition: String,
+    pub depends_on: Vec<ObjectId>,
+}
+
+/// The columns that a relation made of this query has: numbered from 1, all nullable.
+pub fn columns_of(query: &BoundQuery) -> Vec<Column> {
+    let column = |(i, c): (usize, &OutputColumn)| Column {
+        id: u16::try_from(i + 1).unwrap_or(u16::MAX),
+        name: c.name.clone(),
+        ty: if c.ty == SqlType::Unknown { SqlType::Text } else { c.ty.clone() },
+        nullable: true,
+    };
+    query.columns.iter().enumerate().map(column).collect()
+}
+
+/// Kinds of objects that DROP, SHOW CREATE and COMMENT name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropKind {
+    Table,
+    View,
+    MaterializedView,
+    Source,
+    Sink,
+}
+
+impl DropKind {
+    /// As PostgreSQL's messages say it: `materialized view`.
+    pub fn noun(self) -> &'static str {
+        match self {
+            DropKind::Table => "table",
+            DropKind::View => "view",
+            DropKind::MaterializedView => "materialized view",
+            DropKind::Source => "source",
+            DropKind::Sink => "sink",
+        }
+    }
+}
+
+/// DROP.
+#[derive(Clone, Debug)]
+pub struct BoundDrop {
+    pub kind: DropKind,
+    /// Objects that exist, in the order given.
+    pub objects: Vec<ObjectId>,
+    /// Names that IF EXISTS forgives; each deserves a NOTICE.
+    pub missing: Vec<String>,
+    /// Whether dependents go too; otherwise they are an error (2BP01), which the session layer raises.
+    pub cascade: bool,
+    pub if_exists: bool,
+}
+
+/// The stage of planning that EXPLAIN shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainStage {
+    /// The one that runs: the batch plan of a query, the stream plan of a view.
+    #[default]
+    Default,
+    Logical,
+    Stream,
+    Job,
+}
+
+/// How EXPLAIN prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// EXPLAIN's parenthesised options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExplainOptions {
+    pub stage: ExplainStage,
+    pub format: ExplainFormat,
+    /// EXPLAIN ANALYZE.
+    pub analyze: bool,
+}
+
+/// How far a SET reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetScope {
+    Session,
+    /// SET LOCAL: to the end of the transaction.
+    Transaction,
+}
+
+/// What DISCARD throws away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscardTarget {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+/// BEGIN's and SET TRANSACTION's modes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    pub read_only: Option<bool>,
+    /// Isolation level as `SHOW transaction_isolation` prints it; every level is given strict serializability.
+    pub isolation: Option<&'static str>,
+}
+
+/// A statement with every name and type resolved.
+#[derive(Clone, Debug)]
+pub enum BoundStatement {
+    /// A statement without content (`;`).
+    Empty,
+    /// SELECT, VALUES, TABLE; also what SHOW TABLES, DESCRIBE and their like are lowered to.
+    Query(BoundQuery),
+    Insert(BoundInsert),
+    Update(BoundUpdate),
+    Delete(BoundDelete),
+    CreateTable(BoundCreateTable),
+    CreateSource(BoundCreateSource),
+    CreateView(BoundCreateView),
+    CreateMaterializedView(BoundCreateView),
+    CreateSink(BoundCreateSink),
+    Drop(BoundDrop),
+    Explain {
+        options: ExplainOptions,
+        statement: Box<BoundStatement>,
+    },
+    /// EXPLAIN MATERIALIZED VIEW name / SINK name: the plan that runs.
+    ExplainObject {
+        options: ExplainOptions,
+        object: ObjectId,
+    },
+    /// SHOW name; `all` for SHOW ALL.
+    ShowVariable {
+        name: String,
+    },
+    /// SHOW CREATE x: one row with name and home form.
+    ShowCreate {
+        object: ObjectId,
+    },
+    /// SET; `None` is DEFAULT.
+    SetVariable {
+        scope: SetScope,
+        name: String,
+        value: Option<String>,
+    },
+    SetTransaction(TransactionModes),
+    /// RESET name; `all` for RESET ALL.
+    Reset {
+        name: String,
+    },
+    Begin(TransactionModes),
+    Commit,
+    Rollback,
+    /// Waits until every healthy view reflects all writes before it.
+    Flush,
+    Prepare {
+        name: String,
+        /// Types as declared; the rest is inferred.
+        types: Vec<Option<SqlType>>,
+        statement: Box<ParsedStatement>,
+    },
+    /// EXECUTE: `args` is a one-row query without FROM, or `None` without arguments. The session casts its columns
+    /// to the parameters' types by assignment.
+    Execute {
+        name: String,
+        args: Option<BoundQuery>,
+    },
+    /// DEALLOCATE name; `None` is ALL.
+    Deallocate {
+        name: Option<String>,
+    },
+    Discard(DiscardTarget),
+    /// COMMENT ON; `column` is a column id. `None` removes the comment.
+    Comment {
+        object: ObjectId,
+        column: Option<u16>,
+        comment: Option<String>,
+    },
+    /// CLOSE name / CLOSE ALL, LISTEN-less UNLISTEN, and others that clients send and that need nothing done here;
+    /// `tag` is the command tag to answer with.
+    NoOperation {
+        tag: &'static str,
+    },
+    /// REFRESH MATERIALIZED VIEW: a NOTICE, views are always fresh.
+    Refresh {
+        object: ObjectId,
+    },
+}
+
+impl BoundStatement {
+    /// The columns of the rows this statement answers with; `None` when it answers with a command tag only, or
+    /// with rows whose shape is the session's to say (EXPLAIN, SHOW).
+    pub fn columns(&self) -> Option<&[OutputColumn]> {
+        match self {
+            BoundStatement::Query(query) => Some(&query.columns),
+            _ => None,
+        }
+    }
+}

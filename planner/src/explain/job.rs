@@ -1,0 +1,87 @@
+//! The job graph as text: fragments (what runs fused on a worker), the exchanges between them, operator ids.
+
+use serde_json::Value;
+use weir_exec::spec::OperatorSpec;
+use weir_runtime::graph::{Exchange, JobEdge, JobGraph, JobNode, JobNodeKind, JobOutput};
+
+use crate::explain::list;
+
+/// The job's fragments, each with its nodes, then its output.
+pub fn render_job(job: &JobGraph) -> Vec<String> {
+    let fragments = fragments(job);
+    let mut lines = vec![format!("Job {} \"{}\"", job.job, job.name)];
+    for (number, nodes) in fragments.iter().enumerate() {
+        lines.push(format!("  Fragment {number}"));
+        for node in nodes {
+            lines.push(format!("    {}", render_node(*node, &job.nodes[*node])));
+        }
+    }
+    lines.push(format!("  Output {}", render_output(&job.output)));
+    lines
+}
+
+/// The job in its serde form.
+pub fn job_json(job: &JobGraph) -> Value {
+    serde_json::to_value(job).unwrap_or(Value::Null)
+}
+
+/// Nodes linked by local edges, each group in topological order.
+fn fragments(job: &JobGraph) -> Vec<Vec<usize>> {
+    let mut fragment_of: Vec<usize> = (0..job.nodes.len()).collect();
+    for (position, node) in job.nodes.iter().enumerate() {
+        for edge in node.inputs.iter().filter(|edge| edge.exchange == Exchange::Local) {
+            let (from, to) = (fragment_of[edge.from], fragment_of[position]);
+            for fragment in fragment_of.iter_mut().filter(|fragment| **fragment == to) {
+                *fragment = from;
+            }
+        }
+    }
+    let mut roots = fragment_of.clone();
+    roots.sort_unstable();
+    roots.dedup();
+    let members = |root: usize| (0..job.nodes.len()).filter(|i| fragment_of[*i] == root).collect();
+    roots.into_iter().map(members).collect()
+}
+
+fn render_node(position: usize, node: &JobNode) -> String {
+    let what = match &node.kind {
+        JobNodeKind::Relation { relation, project } => format!("Relation {relation} {}", list(project)),
+        JobNodeKind::Source { source, project } => format!("Source {source} {}", list(project)),
+        JobNodeKind::Values { ipc } => format!("Values ({} bytes)", ipc.len()),
+        JobNodeKind::Operator(operator) => render_operator(operator),
+    };
+    let inputs: Vec<String> = node.inputs.iter().map(render_edge).collect();
+    let inputs = if inputs.is_empty() { String::new() } else { format!(" <- {}", inputs.join(", ")) };
+    format!("{position}: {what}{inputs}  id={:016x}", node.id.0)
+}
+
+fn render_operator(operator: &OperatorSpec) -> String {
+    match operator {
+        OperatorSpec::Calc { filter, project } => {
+            let filter = if filter.is_some() { "filter, " } else { "" };
+            format!("Calc {{ {filter}{} columns }}", project.len())
+        }
+        OperatorSpec::Aggregate { group, calls, .. } => {
+            format!("Aggregate {{ group: {}, {} calls }}", list(group), calls.len())
+        }
+        OperatorSpec::HashJoin { left_keys, right_keys, .. } => {
+            format!("HashJoin {{ left: {}, right: {} }}", list(left_keys), list(right_keys))
+        }
+        OperatorSpec::Union => "Union".to_string(),
+    }
+}
+
+fn render_edge(edge: &JobEdge) -> String {
+    match &edge.exchange {
+        Exchange::Local => edge.from.to_string(),
+        Exchange::ByKey(columns) if columns.is_empty() => format!("{} to one worker", edge.from),
+        Exchange::ByKey(columns) => format!("{} by{}", edge.from, list(columns)),
+    }
+}
+
+fn render_output(output: &JobOutput) -> String {
+    match output {
+        JobOutput::Relation { relation, .. } => format!("relation {relation}"),
+        JobOutput::Sink { sink } => format!("sink {sink}"),
+    }
+}

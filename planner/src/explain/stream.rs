@@ -1,0 +1,121 @@
+//! The stream plan as an indented tree: what each node does, then what is proved of its output.
+
+use serde_json::Value;
+use weir_common::RelationKey;
+use weir_exec::expr::ScalarExpr;
+use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode};
+
+use crate::explain::{indent, list, render_expr};
+use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+use crate::stream::traits::{Distribution, StateBound, Traits};
+
+/// A line for each node, inputs indented below.
+pub fn render_stream(plan: &StreamPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    render(plan, 0, &mut lines);
+    lines
+}
+
+/// The plan in its serde form.
+pub fn stream_json(plan: &StreamPlan) -> Value {
+    serde_json::to_value(plan).unwrap_or(Value::Null)
+}
+
+fn render(plan: &StreamPlan, level: usize, lines: &mut Vec<String>) {
+    lines.push(format!("{}{}  {}", indent(level), render_node(plan), render_traits(&plan.traits)));
+    for input in &plan.inputs {
+        render(input, level + 1, lines);
+    }
+}
+
+fn render_node(plan: &StreamPlan) -> String {
+    let input_names = || plan.inputs.iter().flat_map(|input| names(&input.columns)).collect::<Vec<_>>();
+    match &plan.node {
+        StreamNode::Scan { name, .. } => format!("StreamScan {{ {name}: {} }}", list(names(&plan.columns))),
+        StreamNode::Source { name, .. } => {
+            format!("StreamSource {{ {name}: {} }}", list(names(&plan.columns)))
+        }
+        StreamNode::Values { rows, .. } => format!("StreamValues {{ rows: {rows} }}"),
+        StreamNode::Calc { filter, project } => {
+            let project = render_project(project, &input_names(), &plan.columns);
+            format!("StreamCalc {{ {}project: {project} }}", render_filter(filter.as_ref(), &input_names()))
+        }
+        StreamNode::Aggregate { group, calls } => {
+            let input = input_names();
+            let group = list(group.iter().map(|i| input[*i]));
+            let calls: Vec<String> = calls.iter().map(|call| render_call(call, &input)).collect();
+            format!("StreamAggregate {{ group: {group}, calls: {} }}", list(calls))
+        }
+        StreamNode::HashJoin { .. } => render_join(plan),
+        StreamNode::Union => "StreamUnion".to_string(),
+        StreamNode::Materialize { name, key, .. } => {
+            let key = match key {
+                RelationKey::Columns(key) => list(key.iter().map(|i| &plan.columns[*i].name)),
+                RelationKey::Bag => "none".to_string(),
+            };
+            format!("StreamMaterialize {{ {name}: {}, key: {key} }}", list(names(&plan.columns)))
+        }
+        StreamNode::Sink { name, .. } => format!("StreamSink {{ {name}: {} }}", list(names(&plan.columns))),
+    }
+}
+
+fn names(columns: &[StreamColumn]) -> Vec<&str> {
+    columns.iter().map(|column| column.name.as_str()).collect()
+}
+
+fn render_filter(filter: Option<&ScalarExpr>, input: &[&str]) -> String {
+    filter.map_or_else(String::new, |filter| format!("filter: {}, ", render_expr(filter, input)))
+}
+
+/// `[a, f(b) AS c]`.
+fn render_project(project: &[ScalarExpr], input: &[&str], columns: &[StreamColumn]) -> String {
+    list(project.iter().zip(columns).map(|(expr, column)| {
+        let text = render_expr(expr, input);
+        if text == column.name { text } else { format!("{text} AS {}", column.name) }
+    }))
+}
+
+fn render_join(plan: &StreamPlan) -> String {
+    let StreamNode::HashJoin { left_keys, right_keys, filter, project } = &plan.node else {
+        return String::new();
+    };
+    let (left, right) = (names(&plan.inputs[0].columns), names(&plan.inputs[1].columns));
+    let on = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{} = {}", left[*l], right[*r]));
+    let both = [left.clone(), right.clone()].concat();
+    let filter = render_filter(filter.as_ref(), &both);
+    let output = list(project.iter().map(|i| both[*i]));
+    format!("StreamHashJoin {{ on: {}, {filter}output: {output} }}", list(on))
+}
+
+fn render_call(call: &AggregateCall, input: &[&str]) -> String {
+    let function = match call.function {
+        AggregateFunction::Count => "count",
+        AggregateFunction::Sum => "sum",
+        AggregateFunction::Avg => "avg",
+        AggregateFunction::Min => "min",
+        AggregateFunction::Max => "max",
+    };
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let filter = call.filter.map_or_else(String::new, |i| format!(" FILTER (WHERE {})", input[i]));
+    format!("{function}({distinct}{}){filter}", call.arg.map_or("*", |i| input[i]))
+}
+
+/// `mode=retract key=[0] dist=by[0] state=…`.
+fn render_traits(traits: &Traits) -> String {
+    let mode = match traits.mode {
+        ChangelogMode::AppendOnly => "append",
+        ChangelogMode::Retract => "retract",
+    };
+    let key = traits.key.as_ref().map_or_else(|| "none".to_string(), list);
+    let distribution = match &traits.distribution {
+        Distribution::Any => "any".to_string(),
+        Distribution::ByKey(columns) => format!("by{}", list(columns)),
+        Distribution::Single => "single".to_string(),
+    };
+    let state = match &traits.state {
+        StateBound::Stateless => "none".to_string(),
+        StateBound::Bounded(by) => by.clone(),
+        StateBound::Unbounded(why) => format!("unbounded: {why}"),
+    };
+    format!("mode={mode} key={key} dist={distribution} state={state}")
+}

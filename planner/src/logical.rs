@@ -1,0 +1,77 @@
+//! Relations inside logical plans: the leaf that names a table, view, source or system table.
+//!
+//! Place in the flow: the binder writes `TableScan`s whose source is a [`RelationSource`]; the session layer
+//! replaces them with real providers before a batch query runs ([`replace_scans`]), the stream planner reads them
+//! ([`relation_source`]). Invariant: every leaf of a bound plan is a `RelationSource` scan, `Values` or
+//! `EmptyRelation`.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::Transformed;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
+use weir_common::{Column, Error, ObjectId, RelationKey, Result};
+
+/// What kind of relation a scan reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// Stored rows, changed by DML.
+    Table,
+    /// Stored rows, kept by a job.
+    MaterializedView,
+    /// External input; only jobs can read it.
+    Source,
+    /// A virtual table over the catalog and the server's state.
+    System,
+}
+
+/// The `TableSource` of every relation in a bound plan.
+#[derive(Clone, Debug)]
+pub struct RelationSource {
+    pub object: ObjectId,
+    pub kind: RelationKind,
+    /// Schema the relation lives in.
+    pub schema_name: String,
+    /// Its own name, whatever alias the scan has.
+    pub name: String,
+    /// Arrow form of `columns`.
+    pub schema: SchemaRef,
+    pub columns: Vec<Column>,
+    pub key: RelationKey,
+}
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+/// The relation a scan of a bound plan reads.
+pub fn relation_source(scan: &TableScan) -> Result<&RelationSource> {
+    let source = scan.source.downcast_ref::<RelationSource>();
+    source.ok_or_else(|| Error::internal(format!("scan of {} is not a relation", scan.table_name)))
+}
+
+/// Replaces the source of every scan, in subqueries too, by the provider that `provide` gives for it.
+pub fn replace_scans(
+    plan: LogicalPlan,
+    mut provide: impl FnMut(&RelationSource) -> Result<Arc<dyn TableProvider>>,
+) -> Result<LogicalPlan> {
+    let replaced = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(mut scan) => {
+            let Some(relation) = scan.source.downcast_ref::<RelationSource>() else {
+                return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+            };
+            scan.source = provider_as_source(provide(relation).map_err(external)?);
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(replaced.map_err(weir_exec::error::from_datafusion)?.data)
+}
+
+fn external(error: Error) -> datafusion::error::DataFusionError {
+    datafusion::error::DataFusionError::External(Box::new(error))
+}

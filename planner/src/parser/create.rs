@@ -1,0 +1,290 @@
+//! CREATE and DROP: tables, sources, views, materialized views, sinks, and their `WITH (…)` options.
+
+use sqlparser::ast::{ColumnDef, Expr, Ident, TableConstraint};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+use weir_common::{Error, Result, SqlState};
+
+use super::StatementParser;
+use crate::ast::{
+    CreateSink, CreateSource, CreateTable, CreateView, Options, SinkInput, Statement, Watermark,
+};
+use crate::bound::DropKind;
+
+/// The parenthesised part of CREATE TABLE and CREATE SOURCE.
+#[derive(Default)]
+struct Elements {
+    columns: Vec<ColumnDef>,
+    constraints: Vec<TableConstraint>,
+    watermark: Option<Watermark>,
+}
+
+impl StatementParser<'_> {
+    pub(super) fn parse_create(&mut self) -> Result<Statement> {
+        self.expect_words(&["CREATE"])?;
+        let or_replace = self.words(&["OR", "REPLACE"]);
+        if self.word("VIEW") {
+            return self.parse_create_view(or_replace, false);
+        }
+        if or_replace {
+            return Ok(self.unsupported("CREATE OR REPLACE of anything but a view", "Drop the object first."));
+        }
+        if self.words(&["MATERIALIZED", "VIEW"]) {
+            return self.parse_create_view(false, true);
+        }
+        if self.word("TABLE") {
+            return self.parse_create_table();
+        }
+        if self.word("SOURCE") {
+            return self.parse_create_source();
+        }
+        if self.word("SINK") {
+            return self.parse_create_sink();
+        }
+        self.refuse_create()
+    }
+
+    fn refuse_create(&mut self) -> Result<Statement> {
+        let refused: [(&str, &str, &'static str); 15] = [
+            ("TEMP", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
+            ("TEMPORARY", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
+            ("UNLOGGED", "CREATE UNLOGGED TABLE", "Create an ordinary table."),
+            (
+                "INDEX",
+                "CREATE INDEX",
+                "A primary key is the only index; write a materialized view for other keys.",
+            ),
+            ("UNIQUE", "CREATE UNIQUE INDEX", "Declare a PRIMARY KEY with the table."),
+            ("SEQUENCE", "CREATE SEQUENCE", "Give key values in the statement."),
+            ("SCHEMA", "CREATE SCHEMA", "Create objects in schema public."),
+            ("DATABASE", "CREATE DATABASE", "There is one database, weir."),
+            ("TYPE", "CREATE TYPE", "Use a built-in type."),
+            ("DOMAIN", "CREATE DOMAIN", "Use the base type."),
+            ("FUNCTION", "CREATE FUNCTION", "Write the expression in the query."),
+            ("PROCEDURE", "CREATE PROCEDURE", "Send the statements one by one."),
+            ("TRIGGER", "CREATE TRIGGER", "Write a materialized view or a sink."),
+            ("EXTENSION", "CREATE EXTENSION", "There are no extensions."),
+            ("ROLE", "CREATE ROLE", "There is one role, weir."),
+        ];
+        for (word, what, hint) in refused {
+            if self.word(word) {
+                return Ok(self.unsupported(what, hint));
+            }
+        }
+        Err(self.unexpected())
+    }
+
+    fn parse_create_table(&mut self) -> Result<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        if self.peek_word(0, "AS") {
+            let hint =
+                "Create the table with its columns, then INSERT INTO … SELECT; or CREATE MATERIALIZED VIEW.";
+            return Ok(self.unsupported("CREATE TABLE AS", hint));
+        }
+        if !matches!(self.parser.peek_token().token, Token::LParen) {
+            return Err(self.unexpected());
+        }
+        let Elements { columns, constraints, watermark } = self.parse_elements()?;
+        if watermark.is_some() {
+            return Ok(self.unsupported("WATERMARK on a table", "Declare the watermark with a source."));
+        }
+        if self.peek_word(0, "PARTITION") || self.peek_word(0, "INHERITS") {
+            return Ok(self.unsupported("partitioning or inheritance of tables", "Create one plain table."));
+        }
+        let options = self.parse_options()?;
+        Ok(Statement::CreateTable(CreateTable { name, if_not_exists, columns, constraints, options }))
+    }
+
+    fn parse_create_source(&mut self) -> Result<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        let elements = match self.parser.peek_token().token {
+            Token::LParen => self.parse_elements()?,
+            _ => Elements::default(),
+        };
+        let Elements { columns, constraints, watermark } = elements;
+        let options = self.parse_options()?;
+        Ok(Statement::CreateSource(CreateSource {
+            name,
+            if_not_exists,
+            columns,
+            constraints,
+            watermark,
+            options,
+        }))
+    }
+
+    fn parse_create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        let columns = if self.token(&Token::LParen) {
+            let columns = self.sql(|p| p.parse_comma_separated(Parser::parse_identifier))?;
+            self.expect_token(&Token::RParen)?;
+            columns
+        } else {
+            Vec::new()
+        };
+        self.expect_words(&["AS"])?;
+        let first = self.parser.index();
+        let query = self.query()?;
+        let query_sql = self.text_from(first);
+        if self.words(&["WITH", "NO", "DATA"]) {
+            return Ok(self.unsupported("WITH NO DATA", "A materialized view is always populated."));
+        }
+        self.words(&["WITH", "DATA"]);
+        let view = CreateView { name, materialized, or_replace, if_not_exists, columns, query, query_sql };
+        Ok(Statement::CreateView(view))
+    }
+
+    fn parse_create_sink(&mut self) -> Result<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        if self.word("INTO") {
+            let hint = "Write CREATE SINK … WITH (connector = …), or a materialized view.";
+            return Ok(self.unsupported("CREATE SINK INTO a table", hint));
+        }
+        let input = if self.word("FROM") {
+            SinkInput::Relation(self.name()?)
+        } else {
+            self.expect_words(&["AS"])?;
+            SinkInput::Query(self.query()?)
+        };
+        let options = self.parse_options()?;
+        Ok(Statement::CreateSink(CreateSink { name, if_not_exists, input, options }))
+    }
+
+    fn parse_elements(&mut self) -> Result<Elements> {
+        let mut elements = Elements::default();
+        self.expect_token(&Token::LParen)?;
+        if self.token(&Token::RParen) {
+            return Ok(elements);
+        }
+        loop {
+            if self.peek_word(0, "WATERMARK") && self.peek_word(1, "FOR") {
+                elements.watermark = Some(self.parse_watermark()?);
+            } else if let Some(constraint) = self.sql(Parser::parse_optional_table_constraint)? {
+                elements.constraints.push(constraint);
+            } else if let Token::Word(_) = self.parser.peek_token().token {
+                elements.columns.push(self.sql(Parser::parse_column_def)?);
+            } else {
+                return Err(self.unexpected());
+            }
+            self.words(&["NOT", "ENFORCED"]);
+            if !self.token(&Token::Comma) {
+                self.expect_token(&Token::RParen)?;
+                return Ok(elements);
+            }
+        }
+    }
+
+    fn parse_watermark(&mut self) -> Result<Watermark> {
+        self.expect_words(&["WATERMARK", "FOR"])?;
+        let column = self.ident()?;
+        let expression = match self.word("AS") {
+            true => self.sql(Parser::parse_expr)?,
+            false => Expr::Identifier(column.clone()),
+        };
+        Ok(Watermark { column, expression })
+    }
+
+    /// `[WITH (key = value, …)]`.
+    pub(super) fn parse_options(&mut self) -> Result<Options> {
+        let mut options = Options::new();
+        if !self.word("WITH") {
+            return Ok(options);
+        }
+        self.expect_token(&Token::LParen)?;
+        while !self.token(&Token::RParen) {
+            let key = self.parse_option_key()?;
+            self.expect_token(&Token::Eq)?;
+            let value = self.parse_option_value()?;
+            if options.insert(key.clone(), value).is_some() {
+                let message = format!("option \"{key}\" is given more than once");
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+            }
+            if !self.token(&Token::Comma) {
+                self.expect_token(&Token::RParen)?;
+                break;
+            }
+        }
+        Ok(options)
+    }
+
+    fn parse_option_key(&mut self) -> Result<String> {
+        if let Token::SingleQuotedString(_) = self.parser.peek_token().token {
+            return self.string();
+        }
+        let mut key = fold(&self.ident()?);
+        while self.token(&Token::Period) {
+            key.push('.');
+            key.push_str(&fold(&self.ident()?));
+        }
+        Ok(key)
+    }
+
+    fn parse_option_value(&mut self) -> Result<String> {
+        let sign = if self.token(&Token::Minus) { "-" } else { "" };
+        match self.parser.peek_token().token {
+            Token::Number(digits, _) => {
+                self.parser.next_token();
+                Ok(format!("{sign}{digits}"))
+            }
+            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) if sign.is_empty() => self.string(),
+            Token::Word(_) if sign.is_empty() => Ok(fold(&self.ident()?)),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    pub(super) fn parse_drop(&mut self) -> Result<Statement> {
+        self.expect_words(&["DROP"])?;
+        let kind = if self.words(&["MATERIALIZED", "VIEW"]) {
+            DropKind::MaterializedView
+        } else if self.word("TABLE") {
+            DropKind::Table
+        } else if self.word("VIEW") {
+            DropKind::View
+        } else if self.word("SOURCE") {
+            DropKind::Source
+        } else if self.word("SINK") {
+            DropKind::Sink
+        } else {
+            return self.refuse_drop();
+        };
+        let if_exists = self.words(&["IF", "EXISTS"]);
+        let mut names = vec![self.name()?];
+        while self.token(&Token::Comma) {
+            names.push(self.name()?);
+        }
+        let cascade = self.word("CASCADE");
+        if !cascade {
+            self.word("RESTRICT");
+        }
+        Ok(Statement::Drop { kind, names, if_exists, cascade })
+    }
+
+    fn refuse_drop(&mut self) -> Result<Statement> {
+        for kind in
+            ["INDEX", "SEQUENCE", "SCHEMA", "DATABASE", "TYPE", "FUNCTION", "ROLE", "EXTENSION", "TRIGGER"]
+        {
+            if self.word(kind) {
+                return Ok(self.unsupported(&format!("DROP {kind}"), "There are no such objects to drop."));
+            }
+        }
+        Err(self.unexpected())
+    }
+
+    /// A statement that is refused as a whole when it is bound.
+    pub(super) fn unsupported(&mut self, what: &str, hint: &'static str) -> Statement {
+        self.skip_rest();
+        Statement::Unsupported { what: what.to_owned(), hint }
+    }
+}
+
+/// An identifier as PostgreSQL folds it: lower case unless quoted.
+pub(crate) fn fold(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}

@@ -1,0 +1,74 @@
+//! SQL text → statements: sqlparser for queries, expressions and DML, our own grammar around it.
+//!
+//! ```text
+//!   text ─ tokenize once ─► tokens ─ split at `;` ─► one StatementParser each ─► ParsedStatement
+//! ```
+//! Place in the flow: first. Invariants: every error is 42601 with PostgreSQL's wording and a position, or 54001
+//! for a text nested too deeply; nothing here recurses deeper than [`limits`] allows.
+
+mod create;
+mod dialect;
+mod errors;
+mod limits;
+mod session;
+mod show;
+mod statement;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use dialect::WeirDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use weir_common::Result;
+
+use crate::ast::ParsedStatement;
+use crate::position::SourceText;
+
+pub(crate) use create::fold;
+pub(crate) use errors::syntax_error;
+pub(crate) use limits::too_deep;
+use statement::StatementParser;
+
+static DIALECT: WeirDialect = WeirDialect;
+
+/// All statements of a query string, in order; empty ones are left out.
+pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+    let source = SourceText::new(sql);
+    let tokens = Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|error| errors::from_tokenizer(&error, &source))?;
+    let mut statements = Vec::new();
+    for piece in tokens.split_inclusive(|t| t.token == Token::SemiColon) {
+        let (piece, end) = match piece.split_last() {
+            Some((end, rest)) if end.token == Token::SemiColon => (rest, Some(end)),
+            _ => (piece, None),
+        };
+        if piece.iter().any(is_visible) {
+            limits::check(piece, &source)?;
+            statements.push(StatementParser::new(piece, end, &source).parse_whole()?);
+        }
+    }
+    Ok(statements)
+}
+
+/// Parses one expression, such as a stored column default.
+pub fn parse_expression(sql: &str) -> Result<(sqlparser::ast::Expr, Arc<SourceText>)> {
+    let source = SourceText::new(sql);
+    let mut parser = Parser::new(&DIALECT)
+        .with_recursion_limit(limits::PARSER_DEPTH)
+        .try_with_sql(sql)
+        .map_err(|error| errors::from_parser(error, None, None, &source))?;
+    let expr = parser.parse_expr();
+    let expr = expr.map_err(|error| errors::from_parser(error, Some(&parser), None, &source))?;
+    match parser.peek_token().token {
+        Token::EOF => Ok((expr, source)),
+        _ => Err(syntax_error(&parser.peek_token(), &source)),
+    }
+}
+
+fn is_visible(token: &TokenWithSpan) -> bool {
+    !matches!(token.token, Token::Whitespace(_) | Token::EOF)
+}

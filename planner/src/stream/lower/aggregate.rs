@@ -1,0 +1,117 @@
+//! Aggregates: group keys and arguments are computed by a Calc, so that the aggregate reads columns only.
+
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::AggregateFunction as LogicalCall;
+use datafusion::logical_expr::{Aggregate, Expr};
+use weir_common::{Error, Result};
+use weir_exec::expr::ScalarExpr;
+use weir_exec::spec::{AggregateCall, AggregateFunction};
+
+use crate::rules::merge_calc;
+use crate::stream::lower::{column_of_expr, columns_of, lower, lower_expr};
+use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+
+/// The stream plan of GROUP BY.
+pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
+    let input = lower(&aggregate.input)?;
+    let mut arguments =
+        Arguments { schema: aggregate.input.schema(), exprs: Vec::new(), columns: Vec::new() };
+    let mut group = Vec::new();
+    for expr in &aggregate.group_expr {
+        if matches!(expr, Expr::GroupingSet(_)) {
+            return Err(Error::unsupported("GROUPING SETS, ROLLUP or CUBE in a materialized view")
+                .with_hint(
+                    "Write one GROUP BY query for each grouping set and combine them with UNION ALL.",
+                ));
+        }
+        group.push(arguments.add(expr)?);
+    }
+    let columns = columns_of(&aggregate.schema);
+    let mut calls = Vec::new();
+    for (expr, column) in aggregate.aggr_expr.iter().zip(&columns[group.len()..]) {
+        calls.push(lower_call(expr, column, &mut arguments)?);
+    }
+    let input = arguments.compute(input);
+    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![input], columns))
+}
+
+/// The rows of a plan, each once.
+pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
+    let columns = input.columns.clone();
+    let group = (0..columns.len()).collect();
+    StreamPlan::new(StreamNode::Aggregate { group, calls: Vec::new() }, vec![input], columns)
+}
+
+/// The columns an aggregate reads, each expression once.
+struct Arguments<'a> {
+    schema: &'a DFSchema,
+    exprs: Vec<ScalarExpr>,
+    columns: Vec<StreamColumn>,
+}
+
+impl Arguments<'_> {
+    /// The column in which this expression will be.
+    fn add(&mut self, expr: &Expr) -> Result<usize> {
+        let scalar = lower_expr(expr, self.schema)?;
+        if let Some(position) = self.exprs.iter().position(|e| *e == scalar) {
+            return Ok(position);
+        }
+        self.columns.push(column_of_expr(expr, &scalar, self.schema)?);
+        self.exprs.push(scalar);
+        Ok(self.exprs.len() - 1)
+    }
+
+    fn compute(self, input: StreamPlan) -> StreamPlan {
+        if self.exprs.is_empty() {
+            return merge_calc::select(input, &[]);
+        }
+        merge_calc::calc(input, None, self.exprs, self.columns)
+    }
+}
+
+fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Arguments<'_>) -> Result<AggregateCall> {
+    let call = match expr {
+        Expr::Alias(alias) => return lower_call(&alias.expr, column, arguments),
+        Expr::AggregateFunction(call) => call,
+        other => return Err(Error::internal(format!("{other} is not an aggregate"))),
+    };
+    let function = streaming_function(call)?;
+    if !call.params.order_by.is_empty() {
+        return Err(Error::unsupported("ORDER BY in an aggregate in a materialized view")
+            .with_hint("Use an aggregate that does not depend on the order of rows."));
+    }
+    let arg = match call.params.args.as_slice() {
+        [] => None,
+        [constant] if function == AggregateFunction::Count && !call.params.distinct && is_value(constant) => {
+            None
+        }
+        [arg] => Some(arguments.add(arg)?),
+        _ => return Err(not_streaming(call)),
+    };
+    let filter = call.params.filter.as_deref().map(|filter| arguments.add(filter)).transpose()?;
+    // The smallest and largest value of a set and of a bag are the same.
+    let extreme = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+    let distinct = call.params.distinct && !extreme;
+    Ok(AggregateCall { function, arg, filter, distinct, result: column.ty.clone() })
+}
+
+/// Whether an expression is a constant other than NULL, so that count(it) is count(*).
+fn is_value(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if !ScalarValue::is_null(value))
+}
+
+fn streaming_function(call: &LogicalCall) -> Result<AggregateFunction> {
+    match call.func.name() {
+        "count" => Ok(AggregateFunction::Count),
+        "sum" => Ok(AggregateFunction::Sum),
+        "avg" => Ok(AggregateFunction::Avg),
+        "min" => Ok(AggregateFunction::Min),
+        "max" => Ok(AggregateFunction::Max),
+        _ => Err(not_streaming(call)),
+    }
+}
+
+fn not_streaming(call: &LogicalCall) -> Error {
+    Error::unsupported(format!("aggregate function {} in a materialized view", call.func.name()))
+        .with_hint("Materialized views support count, sum, avg, min and max, with DISTINCT and FILTER.")
+}

@@ -1,0 +1,134 @@
+//! Stream planning: a bound query becomes a continuous job.
+//!
+//! ```text
+//!   BoundQuery ─ unsupported::check ─ rules::optimize ─► LogicalPlan
+//!              ─ lower ─► StreamPlan (operators with proved traits)
+//!              ─ job   ─► JobGraph   (operators, exchanges, stable ids) ─► runtime
+//! ```
+//!
+//! Place in the flow: called for CREATE MATERIALIZED VIEW, CREATE SINK and their EXPLAIN. Invariant: a pure
+//! function of the bound query and the target; the same query gives the same job with the same operator ids.
+
+pub mod job;
+pub mod lower;
+pub mod plan;
+pub mod scalar;
+pub mod traits;
+pub mod unsupported;
+
+#[cfg(test)]
+mod tests;
+
+use datafusion::logical_expr::LogicalPlan;
+use weir_common::{Column, Error, JobId, ObjectId, RelationKey, RelationSchema, Result, SqlState};
+use weir_runtime::graph::JobGraph;
+
+use crate::bound::{BoundQuery, OutputColumn};
+use crate::rules;
+use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+use crate::stream::traits::StateBound;
+
+/// Where a job's rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetOutput {
+    /// Into the relation of a materialized view.
+    ToRelation(ObjectId),
+    /// Into an external sink.
+    ToSink(ObjectId),
+}
+
+/// The job that a query is planned for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobTarget {
+    pub job: JobId,
+    /// For people: the view's or sink's name.
+    pub name: String,
+    pub output: TargetOutput,
+}
+
+/// A query planned as a job, with every stage for EXPLAIN.
+#[derive(Clone, Debug)]
+pub struct PlannedJob {
+    /// The optimised logical plan.
+    pub logical: LogicalPlan,
+    pub stream: StreamPlan,
+    pub job: JobGraph,
+    /// Columns and key of the rows that the job produces.
+    pub schema: RelationSchema,
+    /// For the user: where state grows without bound.
+    pub warnings: Vec<String>,
+}
+
+/// Plans a query as a continuous job.
+pub fn plan_job(query: &BoundQuery, target: JobTarget) -> Result<PlannedJob> {
+    unsupported::check(&query.plan)?;
+    let logical = rules::optimize(query.plan.clone())?;
+    let rows = lower::lower(&logical)?;
+    let schema = relation_schema(&query.columns, &rows)?;
+    let stream = root(rows, &schema, &target);
+    let job = job::build_job(&stream, &schema, &target);
+    let warnings = warnings(&stream);
+    Ok(PlannedJob { logical, stream, job, schema, warnings })
+}
+
+/// The query's columns under the user's names, and the key that was proved of its rows.
+fn relation_schema(columns: &[OutputColumn], rows: &StreamPlan) -> Result<RelationSchema> {
+    if columns.is_empty() {
+        return Err(Error::unsupported("a materialized view without columns")
+            .with_hint("Name at least one column after SELECT."));
+    }
+    let types = columns.iter().map(|column| column.ty.arrow());
+    if types.ne(rows.columns.iter().map(|column| column.ty.clone())) {
+        return Err(Error::internal("the planned columns differ from the query's"));
+    }
+    let mut relation = Vec::with_capacity(columns.len());
+    for (position, OutputColumn { name, ty, .. }) in columns.iter().enumerate() {
+        if columns[..position].iter().any(|earlier| earlier.name == *name) {
+            return Err(Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        let id = u16::try_from(position + 1)
+            .map_err(|_| Error::new(SqlState::TOO_MANY_COLUMNS, "a view can have at most 65535 columns"))?;
+        relation.push(Column { id, name: name.clone(), ty: ty.clone(), nullable: true });
+    }
+    // The key of no column, of one row at most, has no encoding; a bag does as well for one row.
+    let key = match &rows.traits.key {
+        Some(key) if !key.is_empty() => RelationKey::Columns(key.clone()),
+        _ => RelationKey::Bag,
+    };
+    Ok(RelationSchema { columns: relation, key })
+}
+
+fn root(rows: StreamPlan, schema: &RelationSchema, target: &JobTarget) -> StreamPlan {
+    let name = target.name.clone();
+    let node = match target.output {
+        TargetOutput::ToRelation(relation) => {
+            StreamNode::Materialize { relation, name, key: schema.key.clone() }
+        }
+        TargetOutput::ToSink(sink) => StreamNode::Sink { sink, name },
+    };
+    let named = |column: &Column| StreamColumn { name: column.name.clone(), ty: column.ty.arrow() };
+    let columns = schema.columns.iter().map(named).collect();
+    StreamPlan::new(node, vec![rows], columns)
+}
+
+/// What to tell the user: each node whose state grows without bound.
+fn warnings(plan: &StreamPlan) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for input in &plan.inputs {
+        for warning in warnings(input) {
+            if !found.contains(&warning) {
+                found.push(warning);
+            }
+        }
+    }
+    if let StateBound::Unbounded(why) = &plan.traits.state {
+        let warning = format!("state grows without bound: {why}");
+        if !found.contains(&warning) {
+            found.push(warning);
+        }
+    }
+    found
+}

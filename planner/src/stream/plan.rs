@@ -1,0 +1,97 @@
+//! `StreamPlan`: a query as a tree of streaming operators, each with the traits proved of its output.
+//!
+//! Place in the flow: made from the optimised logical plan by [`crate::stream::lower`], turned into a `JobGraph`
+//! by [`crate::stream::job`], shown by `EXPLAIN (STAGE stream)`. Plain serialisable data. A node is only made
+//! through [`StreamPlan::new`], so its traits always belong to it.
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+use weir_common::{ObjectId, RelationKey};
+use weir_exec::expr::ScalarExpr;
+use weir_exec::spec::AggregateCall;
+
+use crate::stream::traits::Traits;
+
+/// An output column of a node. Positions carry the meaning; the name is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamColumn {
+    pub name: String,
+    pub ty: DataType,
+}
+
+/// What a node of a stream plan does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StreamNode {
+    /// Rows of a table or view: a snapshot, then its changes. `project`: positions in the relation.
+    Scan {
+        relation: ObjectId,
+        name: String,
+        /// What identifies a row of the relation, as positions in the relation.
+        key: RelationKey,
+        project: Vec<usize>,
+    },
+    /// Rows of an external source.
+    Source { source: ObjectId, name: String, project: Vec<usize> },
+    /// Constant rows as an Arrow IPC stream.
+    Values { ipc: Vec<u8>, rows: usize },
+    /// Filter, then projection.
+    Calc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr> },
+    /// GROUP BY; without calls DISTINCT. Output: the group columns, then a column for each call.
+    Aggregate { group: Vec<usize>, calls: Vec<AggregateCall> },
+    /// Inner equi-join. `filter` and `project` count the left input's columns first, then the right one's.
+    HashJoin {
+        left_keys: Vec<usize>,
+        right_keys: Vec<usize>,
+        filter: Option<ScalarExpr>,
+        project: Vec<usize>,
+    },
+    /// UNION ALL.
+    Union,
+    /// The root of a view: rows become the relation's.
+    Materialize { relation: ObjectId, name: String, key: RelationKey },
+    /// The root of a sink job.
+    Sink { sink: ObjectId, name: String },
+}
+
+/// A node with its inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamPlan {
+    pub node: StreamNode,
+    pub inputs: Vec<StreamPlan>,
+    pub columns: Vec<StreamColumn>,
+    pub traits: Traits,
+}
+
+impl StreamPlan {
+    /// A node over its inputs; its traits are derived here.
+    pub fn new(node: StreamNode, inputs: Vec<StreamPlan>, columns: Vec<StreamColumn>) -> StreamPlan {
+        let traits = Traits::derive(&node, &inputs, &columns);
+        StreamPlan { node, inputs, columns, traits }
+    }
+
+    /// Column types of the output.
+    pub fn types(&self) -> Vec<DataType> {
+        self.columns.iter().map(|column| column.ty.clone()).collect()
+    }
+
+    /// The same node with the names of these columns, as many as there are.
+    #[must_use]
+    pub fn renamed(mut self, columns: Vec<StreamColumn>) -> StreamPlan {
+        for (column, named) in self.columns.iter_mut().zip(columns) {
+            debug_assert_eq!(column.ty, named.ty, "a renamed column keeps its type");
+            column.name = named.name;
+        }
+        self
+    }
+
+    /// Names of the external sources below: inputs that never end.
+    pub fn sources(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.inputs.iter().flat_map(StreamPlan::sources).collect();
+        if let StreamNode::Source { name, .. } = &self.node {
+            names.push(name);
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

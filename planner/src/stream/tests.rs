@@ -1,0 +1,10 @@
+//! Plan snapshots: what a dozen queries become, and the error of each construct that has no streaming form.
+//!
+//! Most plans are built with DataFusion's builder over our relations, so that these tests stand on rules and
+//! lowering alone; [`sql`] goes the whole way from the text.
+
+mod fixture;
+mod job;
+mod snapshots;
+mod sql;
+mod unsupported;

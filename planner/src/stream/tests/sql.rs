@@ -1,0 +1,174 @@
+//! From SQL text to stream plans: the binder's plans through rules and lowering.
+
+use std::sync::Arc;
+
+use insta::assert_snapshot;
+use weir_catalog::{Catalog, CatalogChange, ColumnDef, Object, ObjectKind, SourceDef, TableDef, ViewDef};
+use weir_common::seam::OsFileSystem;
+use weir_common::{Column, JobId, ObjectId, RelationKey, Result, SqlType};
+
+use crate::bound::BoundStatement;
+use crate::context::{BindContext, SessionInfo};
+use crate::explain::render_stream;
+use crate::stream::{JobTarget, PlannedJob, TargetOutput, plan_job};
+
+fn columns(list: &[(&str, SqlType)]) -> Vec<Column> {
+    let column = |(i, (name, ty)): (usize, &(&str, SqlType))| Column {
+        id: i as u16 + 1,
+        name: (*name).to_owned(),
+        ty: ty.clone(),
+        nullable: i > 0,
+    };
+    list.iter().enumerate().map(column).collect()
+}
+
+fn source(list: &[(&str, SqlType)]) -> ObjectKind {
+    ObjectKind::Source(SourceDef { columns: columns(list), options: Default::default(), watermark: None })
+}
+
+/// Table `t` with a key, plain view `positive` over it, Nexmark's sources `auction` and `bid`.
+fn context() -> BindContext {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(Arc::new(OsFileSystem), dir.path()).unwrap();
+    let public = catalog.snapshot().schema_id("public").unwrap();
+    let t = columns(&[("id", SqlType::Int4), ("v", SqlType::Int8), ("s", SqlType::Text)]);
+    let column = |column: Column| ColumnDef { column, default_sql: None };
+    let table = TableDef {
+        columns: t.clone().into_iter().map(column).collect(),
+        primary_key: vec![1],
+        key_constraint_name: None,
+        key_index_id: None,
+    };
+    let positive = ViewDef { columns: t, query_sql: "SELECT * FROM t WHERE v > 0".into() };
+    let (int8, time) = (SqlType::Int8, SqlType::Timestamp);
+    let auction = [
+        ("id", int8.clone()),
+        ("category", int8.clone()),
+        ("date_time", time.clone()),
+        ("expires", time.clone()),
+    ];
+    let bid = [("auction", int8.clone()), ("bidder", int8.clone()), ("price", int8), ("date_time", time)];
+    let kinds = [
+        ("t", ObjectKind::Table(table)),
+        ("positive", ObjectKind::View(positive)),
+        ("auction", source(&auction)),
+        ("bid", source(&bid)),
+    ];
+    let changes = kinds.into_iter().enumerate().map(|(i, (name, kind))| {
+        CatalogChange::Create(Object::new(ObjectId(16384 + i as u32), public, name, "weir", kind))
+    });
+    catalog.apply(changes.collect()).unwrap();
+    BindContext::new(catalog.snapshot(), SessionInfo::default())
+}
+
+fn plan(query: &str) -> Result<PlannedJob> {
+    let statements = crate::parse(&format!("CREATE MATERIALIZED VIEW m AS {query}"))?;
+    let BoundStatement::CreateMaterializedView(view) = crate::bind(&statements[0], &context())? else {
+        panic!("{query} is not a view")
+    };
+    let output = TargetOutput::ToRelation(ObjectId(16500));
+    plan_job(&view.query, JobTarget { job: JobId(16500), name: "m".into(), output })
+}
+
+fn stream(query: &str) -> String {
+    render_stream(&plan(query).unwrap_or_else(|e| panic!("{query}: {e:?}")).stream).join("\n")
+}
+
+#[test]
+fn nexmark_q1_computes_a_price() {
+    assert_snapshot!(stream("SELECT auction, bidder, 0.908 * price AS price, date_time FROM bid"), @"
+    StreamMaterialize { m: [auction, bidder, price, date_time], key: none }  mode=append key=none dist=any state=none
+      StreamCalc { project: [auction, bidder, numeric_mul(0.908, int8_to_numeric(38,0)(price)) AS price, date_time] }  mode=append key=none dist=any state=none
+        StreamSource { bid: [auction, bidder, price, date_time] }  mode=append key=none dist=any state=none
+    ");
+}
+
+#[test]
+fn nexmark_q2_filters() {
+    assert_snapshot!(stream("SELECT auction, price FROM bid WHERE auction % 123 = 0"), @"
+    StreamMaterialize { m: [auction, price], key: none }  mode=append key=none dist=any state=none
+      StreamCalc { filter: int8mod(auction, 123) = 0, project: [auction, price] }  mode=append key=none dist=any state=none
+        StreamSource { bid: [auction, price] }  mode=append key=none dist=any state=none
+    ");
+}
+
+#[test]
+fn nexmark_q4_averages_winning_prices() {
+    let query = "SELECT category, avg(final) FROM (SELECT max(b.price) AS final, a.category FROM auction a \
+                 JOIN bid b ON a.id = b.auction WHERE b.date_time BETWEEN a.date_time AND a.expires \
+                 GROUP BY a.id, a.category) q GROUP BY category";
+    assert_snapshot!(stream(query), @r#"
+    StreamMaterialize { m: [category, avg], key: [category] }  mode=retract key=[0] dist=by[0] state=none
+      StreamAggregate { group: [category], calls: [avg(max)] }  mode=retract key=[0] dist=by[0] state=unbounded: the aggregate keeps one row for each (category), and sources "auction" and "bid" go on without end
+        StreamCalc { project: [category, max] }  mode=retract key=none dist=any state=none
+          StreamAggregate { group: [id, category], calls: [max(price)] }  mode=retract key=[0, 1] dist=by[0, 1] state=unbounded: the aggregate keeps one row for each (id, category), and sources "auction" and "bid" go on without end
+            StreamHashJoin { on: [id = auction], filter: (date_time >= date_time) AND (date_time <= expires), output: [id, category, price] }  mode=append key=none dist=by[0] state=unbounded: the join keeps every row of both inputs, and sources "auction" and "bid" go on without end
+              StreamSource { auction: [id, category, date_time, expires] }  mode=append key=none dist=any state=none
+              StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
+    "#);
+}
+
+#[test]
+fn a_guarded_division_is_evaluated_after_its_guard() {
+    assert_snapshot!(stream("SELECT id FROM t WHERE v <> 0 AND 100 / v > 3"), @"
+    StreamMaterialize { m: [id], key: [id] }  mode=retract key=[0] dist=by[0] state=none
+      StreamCalc { filter: CASE WHEN v <> 0 THEN int8div(100, v) > 3 ELSE false END, project: [id] }  mode=retract key=[0] dist=any state=none
+        StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
+    ");
+}
+
+#[test]
+fn plain_views_dissolve() {
+    let planned = plan("SELECT id, s FROM positive WHERE s LIKE 'a%'").unwrap();
+    assert_eq!(planned.schema.key, RelationKey::Columns(vec![0]));
+    assert_snapshot!(render_stream(&planned.stream).join("\n"), @"
+    StreamMaterialize { m: [id, s], key: [id] }  mode=retract key=[0] dist=by[0] state=none
+      StreamCalc { filter: (v > 0) AND (s LIKE 'a%'), project: [id, s] }  mode=retract key=[0] dist=any state=none
+        StreamScan { t: [id, v, s] }  mode=retract key=[0] dist=any state=none
+    ");
+}
+
+#[test]
+fn having_union_and_in() {
+    let query = "SELECT s, count(*) AS n, sum(v) FILTER (WHERE v > 0) FROM t GROUP BY s HAVING count(*) > 1 \
+                 UNION ALL SELECT DISTINCT s, 0, 0 FROM t WHERE v IN (SELECT price FROM bid)";
+    assert_snapshot!(stream(query), @r#"
+    StreamMaterialize { m: [s, n, sum], key: none }  mode=retract key=none dist=by[0, 1, 2] state=none
+      StreamUnion  mode=retract key=none dist=any state=none
+        StreamCalc { filter: count > 1, project: [s, count AS n, sum] }  mode=retract key=[0] dist=by[0] state=none
+          StreamAggregate { group: [s], calls: [count(*), sum(v) FILTER (WHERE v > 0)] }  mode=retract key=[0] dist=by[0] state=one row for each (s)
+            StreamCalc { project: [s, v, v > 0] }  mode=retract key=none dist=any state=none
+              StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
+        StreamCalc { project: [s, ?column?::Int64 AS n, int4_to_numeric(38,0)(?column?) AS sum] }  mode=retract key=none dist=any state=none
+          StreamAggregate { group: [s, ?column?, ?column?], calls: [] }  mode=retract key=[0, 1, 2] dist=by[0, 1, 2] state=unbounded: the aggregate keeps one row for each (s, ?column?, ?column?), and source "bid" goes on without end
+            StreamCalc { project: [s, 0 AS ?column?, 0 AS ?column?] }  mode=retract key=none dist=any state=none
+              StreamHashJoin { on: [v = price], output: [s] }  mode=retract key=none dist=any state=unbounded: the join keeps every row of both inputs, and source "bid" goes on without end
+                StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
+                StreamAggregate { group: [price], calls: [] }  mode=append key=[0] dist=by[0] state=unbounded: the aggregate keeps one row for each (price), and source "bid" goes on without end
+                  StreamSource { bid: [price] }  mode=append key=none dist=any state=none
+    "#);
+}
+
+#[test]
+fn one_expression_serves_several_aggregates() {
+    assert_snapshot!(stream("SELECT v % 10, min(v + 1), max(v + 1), avg(v + 1) FROM t GROUP BY v % 10"), @"
+    StreamMaterialize { m: [?column?, min, max, avg], key: [?column?] }  mode=retract key=[0] dist=by[0] state=none
+      StreamAggregate { group: [group], calls: [min(__common_expr_1), max(__common_expr_1), avg(__common_expr_1)] }  mode=retract key=[0] dist=by[0] state=the distinct values of its arguments for each (group)
+        StreamCalc { project: [int8mod(v, 10) AS group, int8pl(v, 1) AS __common_expr_1] }  mode=retract key=none dist=any state=none
+          StreamScan { t: [v] }  mode=retract key=none dist=any state=none
+    ");
+}
+
+#[test]
+fn output_types_are_the_querys() {
+    let planned = plan("SELECT count(*) AS n, sum(v) AS total, avg(v) AS mean FROM t").unwrap();
+    let types: Vec<String> = planned.schema.columns.iter().map(|c| c.ty.to_string()).collect();
+    assert_eq!(types, ["bigint", "numeric(38,0)", "numeric"].map(|t| t.replace("(38,0)", "")));
+    assert_eq!(planned.schema.key, RelationKey::Bag);
+}
+
+#[test]
+fn the_clock_is_refused() {
+    let error = plan("SELECT id FROM t WHERE now() > '2020-01-01'").unwrap_err();
+    assert_eq!(error.state(), weir_common::SqlState::FEATURE_NOT_SUPPORTED);
+}

@@ -1,0 +1,264 @@
+//! What is proved of a stream plan node's output: changelog mode, stream key, distribution, watermarks, state.
+//!
+//! Place in the flow: derived bottom-up as nodes are made; the job builder places exchanges from distributions,
+//! `EXPLAIN` prints them, warnings come from state bounds.
+//!
+//! Facts everything rests on: a source only appends; a table or view retracts (even a table that so far has only
+//! seen inserts). An inner join or union of append-only inputs is append-only. An aggregate retracts the old row
+//! of a group, except DISTINCT over append-only input, which emits each row once.
+//!
+//! A distribution by columns (a, b) says that a row is on the worker that owns the key group of the encoded
+//! list (a, b). Key groups are computed from the columns in order, so it satisfies a need for exactly that list:
+//! neither (b, a) nor (a).
+
+use serde::{Deserialize, Serialize};
+use weir_common::RelationKey;
+use weir_exec::expr::ScalarExpr;
+use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode};
+use weir_runtime::graph::Exchange;
+
+use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+
+/// Where a node's output rows are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Distribution {
+    /// On any worker.
+    Any,
+    /// On the worker that owns the key group of these columns, in this order.
+    ByKey(Vec<usize>),
+    /// All on one worker, the owner of the empty key.
+    Single,
+}
+
+/// What limits a node's own state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateBound {
+    /// The node keeps nothing.
+    Stateless,
+    /// State is at most this.
+    Bounded(String),
+    /// State grows as long as the job runs; the text says why, to the user.
+    Unbounded(String),
+}
+
+/// Everything proved of a node's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traits {
+    pub mode: ChangelogMode,
+    /// Output columns that identify a row at any time (none at all: at most one row); `None`: a bag.
+    pub key: Option<Vec<usize>>,
+    pub distribution: Distribution,
+    /// Output columns that carry a watermark.
+    pub watermarks: Vec<usize>,
+    pub state: StateBound,
+}
+
+impl Distribution {
+    /// Whether rows are already where this exchange would bring them.
+    pub fn satisfies(&self, need: &Exchange) -> bool {
+        match (self, need) {
+            (_, Exchange::Local) => true,
+            (Distribution::ByKey(have), Exchange::ByKey(want)) => have == want,
+            (Distribution::Single, Exchange::ByKey(want)) => want.is_empty(),
+            (Distribution::Any, Exchange::ByKey(_)) => false,
+        }
+    }
+}
+
+impl Traits {
+    /// The traits of a node's output, from the node and its inputs' traits.
+    pub fn derive(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> Traits {
+        Traits {
+            mode: mode(node, inputs),
+            key: key(node, inputs),
+            distribution: distribution(node, inputs),
+            watermarks: Vec::new(),
+            state: state(node, inputs, columns),
+        }
+    }
+}
+
+/// How the rows must reach input `port` of a node. The edge is `Local` where the input's distribution does already.
+pub fn required_exchange(node: &StreamNode, inputs: &[StreamPlan], port: usize) -> Exchange {
+    let have = &inputs[port].traits.distribution;
+    let need = match node {
+        StreamNode::Aggregate { group, .. } => Exchange::ByKey(group.clone()),
+        StreamNode::HashJoin { left_keys, right_keys, .. } => {
+            Exchange::ByKey(if port == 0 { left_keys.clone() } else { right_keys.clone() })
+        }
+        StreamNode::Materialize { key: RelationKey::Columns(key), .. } => Exchange::ByKey(key.clone()),
+        StreamNode::Materialize { key: RelationKey::Bag, .. } if must_meet(&inputs[port].traits) => {
+            Exchange::ByKey((0..inputs[port].columns.len()).collect())
+        }
+        _ => Exchange::Local,
+    };
+    if have.satisfies(&need) { Exchange::Local } else { need }
+}
+
+/// Whether equal rows of a bag must be brought together, so that a delete cancels its insert. Not if there are only
+/// inserts, and not if rows are placed by some of their columns or all on one worker: then equal rows meet anyway.
+fn must_meet(rows: &Traits) -> bool {
+    rows.mode == ChangelogMode::Retract && rows.distribution == Distribution::Any
+}
+
+fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
+    match node {
+        StreamNode::Scan { .. } => ChangelogMode::Retract,
+        StreamNode::Source { .. } | StreamNode::Values { .. } => ChangelogMode::AppendOnly,
+        StreamNode::Aggregate { calls, .. } if !calls.is_empty() => ChangelogMode::Retract,
+        _ if inputs.iter().all(|input| input.traits.mode == ChangelogMode::AppendOnly) => {
+            ChangelogMode::AppendOnly
+        }
+        _ => ChangelogMode::Retract,
+    }
+}
+
+fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
+    match node {
+        StreamNode::Scan { key: RelationKey::Columns(key), project, .. } => {
+            key.iter().map(|column| project.iter().position(|p| p == column)).collect()
+        }
+        StreamNode::Scan { .. }
+        | StreamNode::Source { .. }
+        | StreamNode::Values { .. }
+        | StreamNode::Union => None,
+        StreamNode::Calc { project, .. } => projected(inputs[0].traits.key.as_deref()?, project),
+        StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
+        StreamNode::HashJoin { .. } => join_key(node, inputs),
+        StreamNode::Materialize { .. } | StreamNode::Sink { .. } => inputs[0].traits.key.clone(),
+    }
+}
+
+/// Where a projection passes these input columns through, if it passes all of them.
+fn projected(columns: &[usize], project: &[ScalarExpr]) -> Option<Vec<usize>> {
+    columns
+        .iter()
+        .map(|column| project.iter().position(|expr| *expr == ScalarExpr::Column(*column)))
+        .collect()
+}
+
+/// A joined row is identified by the keys of both sides; by one side's alone if a key value of the other side's
+/// occurs at most once there.
+fn join_key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
+    let StreamNode::HashJoin { left_keys, right_keys, .. } = node else { return None };
+    let left_width = inputs[0].columns.len();
+    let (left, right) = (inputs[0].traits.key.as_deref(), inputs[1].traits.key.as_deref());
+    let unique = |key: Option<&[usize]>, joined: &[usize]| {
+        key.is_some_and(|key| key.iter().all(|k| joined.contains(k)))
+    };
+    let from_right = |key: &[usize]| key.iter().map(|k| k + left_width).collect::<Vec<_>>();
+    let pair = match (left, right) {
+        (Some(left), _) if unique(right, right_keys) => left.to_vec(),
+        (_, Some(right)) if unique(left, left_keys) => from_right(right),
+        (Some(left), Some(right)) => left.iter().copied().chain(from_right(right)).collect(),
+        _ => return None,
+    };
+    let mut output = Vec::new();
+    for column in pair {
+        let position = join_output(node, left_width, column)?;
+        if !output.contains(&position) {
+            output.push(position);
+        }
+    }
+    Some(output)
+}
+
+/// Where a join's output has this column of (left, right), or the other side's column that it is equal to.
+fn join_output(node: &StreamNode, left_width: usize, column: usize) -> Option<usize> {
+    let StreamNode::HashJoin { left_keys, right_keys, project, .. } = node else { return None };
+    let at = |column: usize| project.iter().position(|p| *p == column);
+    at(column).or_else(|| {
+        let equal = left_keys.iter().zip(right_keys).find_map(|(left, right)| {
+            let right = right + left_width;
+            (*left == column).then_some(right).or((right == column).then_some(*left))
+        });
+        equal.and_then(at)
+    })
+}
+
+fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
+    match node {
+        // The runtime promises no placement for rows it reads.
+        StreamNode::Scan { .. } | StreamNode::Source { .. } | StreamNode::Values { .. } => Distribution::Any,
+        StreamNode::Calc { project, .. } => match &inputs[0].traits.distribution {
+            Distribution::ByKey(columns) => by_key(projected(columns, project)),
+            other => other.clone(),
+        },
+        StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),
+        StreamNode::HashJoin { left_keys, .. } => {
+            let left_width = inputs[0].columns.len();
+            by_key(left_keys.iter().map(|key| join_output(node, left_width, *key)).collect())
+        }
+        StreamNode::Union => {
+            let first = &inputs[0].traits.distribution;
+            let same = inputs.iter().all(|input| input.traits.distribution == *first);
+            if same { first.clone() } else { Distribution::Any }
+        }
+        StreamNode::Materialize { .. } | StreamNode::Sink { .. } => {
+            match required_exchange(node, inputs, 0) {
+                Exchange::Local => inputs[0].traits.distribution.clone(),
+                Exchange::ByKey(columns) => by_key(Some(columns)),
+            }
+        }
+    }
+}
+
+fn by_key(columns: Option<Vec<usize>>) -> Distribution {
+    match columns {
+        None => Distribution::Any,
+        Some(columns) if columns.is_empty() => Distribution::Single,
+        Some(columns) => Distribution::ByKey(columns),
+    }
+}
+
+fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> StateBound {
+    let mut sources: Vec<&str> = inputs.iter().flat_map(StreamPlan::sources).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    match node {
+        StreamNode::Aggregate { group, calls } => {
+            let names: Vec<_> = columns[..group.len()].iter().map(|c| c.name.as_str()).collect();
+            aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
+        }
+        StreamNode::HashJoin { .. } if sources.is_empty() => {
+            StateBound::Bounded("the rows of both inputs".into())
+        }
+        StreamNode::HashJoin { .. } => StateBound::Unbounded(format!(
+            "the join keeps every row of both inputs, and {} without end",
+            never_end(&sources)
+        )),
+        _ => StateBound::Stateless,
+    }
+}
+
+fn aggregate_state(
+    names: &[&str],
+    calls: &[AggregateCall],
+    input: ChangelogMode,
+    sources: &[&str],
+) -> StateBound {
+    let keeps_values = calls.iter().any(|call| {
+        let extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
+        call.distinct && !extreme || extreme && input == ChangelogMode::Retract
+    });
+    let what = match (names.is_empty(), keeps_values) {
+        (true, false) => return StateBound::Bounded("one row".into()),
+        (true, true) => "the distinct values of its arguments".to_string(),
+        (false, false) => format!("one row for each ({})", names.join(", ")),
+        (false, true) => format!("the distinct values of its arguments for each ({})", names.join(", ")),
+    };
+    if sources.is_empty() {
+        StateBound::Bounded(what)
+    } else {
+        StateBound::Unbounded(format!("the aggregate keeps {what}, and {} without end", never_end(sources)))
+    }
+}
+
+/// `source "bid" goes on`, `sources "auction" and "bid" go on`.
+fn never_end(sources: &[&str]) -> String {
+    let quoted: Vec<String> = sources.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.as_slice() {
+        [one] => format!("source {one} goes on"),
+        many => format!("sources {} go on", many.join(" and ")),
+    }
+}

@@ -1,0 +1,133 @@
+//! What a continuous query cannot have: each construct's 0A000 with a hint that names what to write instead.
+//!
+//! Place in the flow: [`check`] looks at the bound plan before any rule runs, so that a rule cannot turn a construct
+//! into something else first; the lowering asks for the error of what is left over.
+
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Volatility};
+use weir_common::{Error, Result};
+use weir_exec::error::from_datafusion;
+
+const IN_VIEW: &str = "in a materialized view";
+
+/// Refuses a bound plan that holds a node which no rule removes, or a function whose value changes by itself.
+pub fn check(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    let visited = plan.apply_with_subqueries(|node| {
+        if is_never_streaming(node) {
+            refused = Some(self::node(node));
+        }
+        for expr in node.expressions() {
+            refused = refused.take().or_else(|| check_functions(&expr).err());
+        }
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    visited.map_err(from_datafusion)?;
+    refused.map_or(Ok(()), Err)
+}
+
+fn is_never_streaming(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+        LogicalPlan::Distinct(distinct) => matches!(distinct, Distinct::On(_)),
+        LogicalPlan::Limit(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::RecursiveQuery(_)
+        | LogicalPlan::Extension(_) => true,
+        _ => false,
+    }
+}
+
+/// The error for a logical node that has no streaming operator.
+pub fn node(plan: &LogicalPlan) -> Error {
+    let (what, hint) = match plan {
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => {
+            ("LIMIT or OFFSET", "Keep all rows in the view and put LIMIT into the query that reads it.")
+        }
+        LogicalPlan::Window(_) => (
+            "a window function",
+            "Use GROUP BY with an aggregate, or put the window function into the query that reads the view.",
+        ),
+        LogicalPlan::Unnest(_) => ("unnest", "Unnest arrays in the query that reads the view."),
+        LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "Write the levels of the recursion as joins."),
+        LogicalPlan::Distinct(Distinct::On(_)) => (
+            "DISTINCT ON",
+            "Use GROUP BY with min or max, or put DISTINCT ON into the query that reads the view.",
+        ),
+        _ => return Error::unsupported(format!("{} {IN_VIEW}", plan.display())),
+    };
+    Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
+}
+
+/// The error for a join that has no streaming operator.
+pub fn join(join: &Join) -> Error {
+    let (what, hint) = match join.join_type {
+        JoinType::Inner => (
+            "a join without an equality condition",
+            "Add a condition that compares a column of one side with a column of the other by =.",
+        ),
+        JoinType::Left | JoinType::Right | JoinType::Full => (
+            "an outer join",
+            "Use an inner join with an equality condition; scalar subqueries become outer joins too.",
+        ),
+        JoinType::LeftSemi | JoinType::RightSemi => (
+            "IN or EXISTS with a subquery that is not related by equality alone",
+            "Relate the subquery by equality conditions only, or use an inner join with SELECT DISTINCT.",
+        ),
+        JoinType::LeftAnti | JoinType::RightAnti => (
+            "NOT IN, NOT EXISTS or EXCEPT with a subquery",
+            "Use inner joins with equality conditions, IN, or EXISTS.",
+        ),
+        JoinType::LeftMark | JoinType::RightMark => (
+            "IN or EXISTS with a subquery under OR or in a SELECT list",
+            "Use IN or EXISTS as a condition of WHERE joined by AND.",
+        ),
+    };
+    Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
+}
+
+/// The error for a join on `IS NOT DISTINCT FROM`.
+pub fn null_equal_join(join: &Join) -> Error {
+    let what = match join.join_type {
+        JoinType::Inner => "a join on IS NOT DISTINCT FROM",
+        _ => "INTERSECT, EXCEPT or a subquery related by IS NOT DISTINCT FROM",
+    };
+    Error::unsupported(format!("{what} {IN_VIEW}")).with_hint("Use an inner join, IN or EXISTS related by =.")
+}
+
+/// Refuses subqueries that no rule could turn into a join.
+pub fn check_expr(expr: &Expr) -> Result<()> {
+    let subquery = expr.exists(|e| {
+        Ok(matches!(
+            e,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+        ))
+    });
+    if subquery.map_err(from_datafusion)? {
+        return Err(Error::unsupported(format!("this form of subquery {IN_VIEW}"))
+            .with_hint("Use IN or EXISTS as a condition of WHERE joined by AND, or an inner join."));
+    }
+    Ok(())
+}
+
+/// Refuses functions whose value is not determined by their arguments.
+fn check_functions(expr: &Expr) -> Result<()> {
+    let mut changing = None;
+    let visited = expr.apply(|e| {
+        if let Expr::ScalarFunction(call) = e
+            && call.func.signature().volatility != Volatility::Immutable
+        {
+            changing = Some(call.func.name().to_string());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.map_err(from_datafusion)?;
+    changing.map_or(Ok(()), |name| {
+        Err(Error::unsupported(format!("function {name} {IN_VIEW}")).with_hint(
+            "The rows of a view may only depend on its inputs. Use the function in the query that reads the view.",
+        ))
+    })
+}
