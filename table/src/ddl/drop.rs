@@ -1,0 +1,53 @@
+//! DROP TABLE, VIEW, MATERIALIZED VIEW, SOURCE, SINK: out of the catalog first, then stopped and removed.
+
+use weir_catalog::{CatalogChange, CatalogSnapshot};
+use weir_common::{ObjectId, Result};
+use weir_planner::bound::{BoundDrop, DropKind};
+
+use super::Done;
+use crate::environment::Environment;
+use crate::outcome::Notice;
+
+impl Environment {
+    pub(super) async fn drop_objects(&self, drop: BoundDrop) -> Result<Done> {
+        let catalog = self.catalog.snapshot();
+        let noun = drop.kind.noun();
+        let missing = |name: &String| Notice::notice(format!("{noun} \"{name}\" does not exist, skipping"));
+        let mut notices: Vec<Notice> = drop.missing.iter().map(missing).collect();
+        let order = catalog.drop_order(&drop.objects, drop.cascade)?;
+        notices.extend(cascade_notice(&catalog, &order, &drop.objects));
+        if !order.is_empty() {
+            self.catalog.apply(order.iter().map(|id| CatalogChange::Drop(*id)).collect())?;
+            self.runtime.drop_objects(&order).await?;
+            order.iter().for_each(|id| self.locks.forget(*id));
+        }
+        Ok(Done::with(tag(drop.kind), notices))
+    }
+}
+
+fn tag(kind: DropKind) -> &'static str {
+    match kind {
+        DropKind::Table => "DROP TABLE",
+        DropKind::View => "DROP VIEW",
+        DropKind::MaterializedView => "DROP MATERIALIZED VIEW",
+        DropKind::Source => "DROP SOURCE",
+        DropKind::Sink => "DROP SINK",
+    }
+}
+
+/// What CASCADE takes along, in PostgreSQL's words.
+fn cascade_notice(catalog: &CatalogSnapshot, order: &[ObjectId], named: &[ObjectId]) -> Option<Notice> {
+    let describe = |id: &ObjectId| catalog.object(*id).map(|o| format!("{} {}", o.kind.noun(), o.name));
+    let mut along: Vec<String> = order.iter().filter(|id| !named.contains(id)).filter_map(describe).collect();
+    along.reverse();
+    match along.as_slice() {
+        [] => None,
+        [one] => Some(Notice::notice(format!("drop cascades to {one}"))),
+        several => {
+            let lines: Vec<String> = several.iter().map(|what| format!("drop cascades to {what}")).collect();
+            let mut notice = Notice::notice(format!("drop cascades to {} other objects", several.len()));
+            notice.detail = Some(lines.join("\n"));
+            Some(notice)
+        }
+    }
+}

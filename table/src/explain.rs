@@ -1,0 +1,159 @@
+//! EXPLAIN: the batch plan of a query, or the stages of a job's plan.
+//!
+//! ```text
+//!   stage     query, DML          CREATE MATERIALIZED VIEW / SINK, MATERIALIZED VIEW name
+//!   default   physical plan       stream plan
+//!   logical   optimised plan      optimised plan
+//!   stream    as if it were a view
+//!   job       as if it were a view
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use futures::TryStreamExt;
+use serde_json::Value;
+use weir_catalog::{Object, ObjectKind};
+use weir_common::{Error, JobId, ObjectId, Result, SqlState};
+use weir_exec::error::from_datafusion;
+use weir_planner::bound::{BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
+use weir_planner::explain::{job_json, logical_json, render_job, render_logical, render_stream, stream_json};
+use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, plan_job};
+use weir_planner::{BindContext, BoundStatement};
+
+use crate::outcome::Outcome;
+use crate::query::Purpose;
+use crate::recovery::decode_plan;
+use crate::rows;
+use crate::session::Session;
+
+/// The number that an object has which is only planned.
+const PLANNED_ONLY: ObjectId = ObjectId(0);
+
+impl Session {
+    /// EXPLAIN statement.
+    pub(crate) async fn explain(
+        &mut self,
+        options: ExplainOptions,
+        statement: BoundStatement,
+    ) -> Result<Outcome> {
+        match statement {
+            BoundStatement::Query(query) => self.explain_query(options, query, Purpose::Select).await,
+            BoundStatement::Insert(insert) => self.explain_dml(options, insert.query).await,
+            BoundStatement::Update(update) => self.explain_dml(options, update.query).await,
+            BoundStatement::Delete(delete) => self.explain_dml(options, delete.query).await,
+            BoundStatement::CreateMaterializedView(create) => {
+                explain_job(options, &create.query, &create.name.name)
+            }
+            BoundStatement::CreateSink(create) => explain_job(options, &create.query, &create.name.name),
+            _ => Err(Error::unsupported("EXPLAIN of this statement")
+                .with_hint("Queries, INSERT, UPDATE, DELETE and CREATE MATERIALIZED VIEW have plans.")),
+        }
+    }
+
+    /// EXPLAIN MATERIALIZED VIEW name: the plan that runs.
+    pub(crate) fn explain_object(&mut self, options: ExplainOptions, id: ObjectId) -> Result<Outcome> {
+        let catalog = self.env.catalog.snapshot();
+        let object = catalog.object(id).ok_or_else(|| Error::internal(format!("no object {id}")))?;
+        if options.stage == ExplainStage::Job {
+            let graph = decode_plan(running_plan(object)?)?;
+            return output(options.format, || render_job(&graph), || job_json(&graph));
+        }
+        let ObjectKind::MaterializedView(view) = &object.kind else {
+            return Err(Error::unsupported(format!("EXPLAIN of {} \"{}\"", object.kind.noun(), object.name))
+                .with_hint("Use EXPLAIN (STAGE job)."));
+        };
+        let parsed = weir_planner::parse(&view.query_sql)?;
+        let context = BindContext::new(Arc::clone(&catalog), self.session_info());
+        let bound = parsed.first().map(|statement| weir_planner::bind(statement, &context)).transpose()?;
+        match bound {
+            Some(BoundStatement::Query(query)) => explain_job(options, &query, &object.name),
+            _ => Err(Error::internal(format!("the query of \"{}\" is no query", object.name))),
+        }
+    }
+
+    async fn explain_dml(&mut self, options: ExplainOptions, query: BoundQuery) -> Result<Outcome> {
+        if options.analyze {
+            return Err(Error::unsupported("EXPLAIN ANALYZE of INSERT, UPDATE or DELETE")
+                .with_hint("Use EXPLAIN, or EXPLAIN ANALYZE of the query alone."));
+        }
+        self.explain_query(options, query, Purpose::Write).await
+    }
+
+    async fn explain_query(
+        &mut self,
+        options: ExplainOptions,
+        query: BoundQuery,
+        purpose: Purpose,
+    ) -> Result<Outcome> {
+        match options.stage {
+            ExplainStage::Stream | ExplainStage::Job => explain_job(options, &query, "explained"),
+            ExplainStage::Logical => {
+                let plan = self.env.batch.optimise(&query.plan)?;
+                output(options.format, || render_logical(&plan), || logical_json(&plan))
+            }
+            ExplainStage::Default => {
+                let plan = self.executable_plan(&query, purpose).await?;
+                let plan = self.env.batch.plan(&plan).await?;
+                if options.analyze {
+                    let rows = self.env.batch.stream(Arc::clone(&plan))?;
+                    rows.try_for_each(|_| async { Ok(()) }).await.map_err(from_datafusion)?;
+                }
+                let lines = physical_lines(plan.as_ref(), options);
+                output(options.format, || lines.clone(), || Value::from(lines.clone()))
+            }
+        }
+    }
+}
+
+fn physical_lines(plan: &dyn ExecutionPlan, options: ExplainOptions) -> Vec<String> {
+    let display = match options.analyze {
+        true => DisplayableExecutionPlan::with_metrics(plan),
+        false => DisplayableExecutionPlan::new(plan),
+    };
+    display.indent(false).to_string().lines().map(str::to_string).collect()
+}
+
+fn running_plan(object: &Object) -> Result<&[u8]> {
+    match &object.kind {
+        ObjectKind::MaterializedView(view) => Ok(&view.plan),
+        ObjectKind::Sink(sink) => Ok(&sink.plan),
+        kind => Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("{} \"{}\" has no job", kind.noun(), object.name),
+        )),
+    }
+}
+
+fn explain_job(options: ExplainOptions, query: &BoundQuery, name: &str) -> Result<Outcome> {
+    if options.analyze {
+        return Err(Error::unsupported("EXPLAIN ANALYZE of a job")
+            .with_hint("SELECT * FROM sys.jobs shows what jobs are doing."));
+    }
+    let output_to = TargetOutput::ToRelation(PLANNED_ONLY);
+    let target = JobTarget { job: JobId(PLANNED_ONLY.0), name: name.to_string(), output: output_to };
+    let PlannedJob { logical, stream, job, .. } = plan_job(query, target)?;
+    match options.stage {
+        ExplainStage::Logical => {
+            output(options.format, || render_logical(&logical), || logical_json(&logical))
+        }
+        ExplainStage::Job => output(options.format, || render_job(&job), || job_json(&job)),
+        ExplainStage::Default | ExplainStage::Stream => {
+            output(options.format, || render_stream(&stream), || stream_json(&stream))
+        }
+    }
+}
+
+/// One row a line of text, or one row of JSON.
+fn output(
+    format: ExplainFormat,
+    lines: impl FnOnce() -> Vec<String>,
+    json: impl FnOnce() -> Value,
+) -> Result<Outcome> {
+    let lines = match format {
+        ExplainFormat::Text => lines(),
+        ExplainFormat::Json => vec![serde_json::to_string_pretty(&json()).map_err(Error::internal)?],
+    };
+    rows::text_rows(&rows::EXPLAIN, lines.into_iter().map(|line| vec![line]).collect(), "EXPLAIN")
+}

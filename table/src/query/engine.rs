@@ -1,0 +1,70 @@
+//! `BatchEngine`: DataFusion, set up once for a server.
+//!
+//! Place in the flow: every SELECT and every query part of DML runs through [`BatchEngine::stream`]. Invariant:
+//! all batch queries together stay within one memory pool; what can spill does, what cannot fails with 53200.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::SessionConfig;
+use weir_common::Result;
+use weir_common::config::EngineConfig;
+use weir_exec::error::from_datafusion;
+
+/// Consumers named in the message of a query that ran out of memory.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
+
+/// Runs batch plans.
+pub struct BatchEngine {
+    state: SessionState,
+}
+
+impl BatchEngine {
+    /// An engine that spills below the data folder and takes at most half of the memory limit.
+    pub fn new(config: &EngineConfig) -> Result<BatchEngine> {
+        let pool =
+            TrackConsumersPool::new(FairSpillPool::new(config.memory_limit_bytes / 2), CONSUMERS_NAMED);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_temp_file_path(spill_folder(&config.data_dir))
+            .build_arc()
+            .map_err(from_datafusion)?;
+        let mut session = SessionConfig::new()
+            .with_target_partitions(config.workers)
+            .with_batch_size(config.batch_rows)
+            .with_information_schema(false);
+        // A lookup of one row is not worth a second thread.
+        session.options_mut().execution.use_row_number_estimates_to_optimize_partitioning = true;
+        let state = SessionStateBuilder::new()
+            .with_config(session)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        Ok(BatchEngine { state })
+    }
+
+    /// The physical plan of a logical one whose scans have providers.
+    pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.state.create_physical_plan(plan).await.map_err(from_datafusion)
+    }
+
+    /// The optimised logical plan, for EXPLAIN.
+    pub fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.state.optimize(plan).map_err(from_datafusion)
+    }
+
+    /// Starts a physical plan.
+    pub fn stream(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        execute_stream(plan, self.state.task_ctx()).map_err(from_datafusion)
+    }
+}
+
+fn spill_folder(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("spill")
+}

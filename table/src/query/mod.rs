@@ -1,0 +1,252 @@
+//! SELECT: read the relations at one epoch, replace the plan's scans by them, run the plan.
+//!
+//! ```text
+//!   BoundQuery ─ read ─► snapshots at one epoch ─ replace_scans ─► DataFusion ─► RowStream
+//! ```
+//! Invariant: a statement sees every write acknowledged before it, in all its relations alike, and none of a
+//! later epoch; what its own transaction block has written and not committed is shown or refused, never
+//! overlooked.
+
+mod engine;
+mod overlay;
+mod provider;
+mod scan;
+mod system;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::LogicalPlan;
+use futures::{StreamExt, TryStreamExt};
+use weir_catalog::{CatalogSnapshot, ObjectKind};
+use weir_common::change::record_batch;
+use weir_common::{Error, ObjectId, RelationSchema, Result, SqlState};
+use weir_exec::error::from_datafusion;
+use weir_planner::bound::BoundQuery;
+use weir_planner::logical::replace_scans;
+use weir_planner::{OutputColumn, RelationKind, RelationSource};
+use weir_runtime::RelationStatus;
+
+use crate::outcome::{Outcome, RowStream, RowsTag};
+use crate::session::Session;
+use crate::transaction::{Block, Snapshots};
+
+pub use engine::BatchEngine;
+use overlay::Overlay;
+use provider::RelationProvider;
+
+/// Whether a read serves a SELECT, or DML that goes on to write what it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Select,
+    Write,
+}
+
+impl Session {
+    /// Runs a SELECT.
+    pub(crate) async fn select(&mut self, query: &BoundQuery) -> Result<Outcome> {
+        let stream = self.query_stream(query, Purpose::Select).await?;
+        Ok(Outcome::Rows { columns: query.columns.clone(), stream, tag: RowsTag::Counted("SELECT") })
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn query_stream(&mut self, query: &BoundQuery, purpose: Purpose) -> Result<RowStream> {
+        let plan = self.executable_plan(query, purpose).await?;
+        let physical = self.env.batch.plan(&plan).await?;
+        let rows = self.env.batch.stream(physical)?;
+        let schema = result_schema(&query.columns);
+        let rows = rows.map(move |batch| conform(batch.map_err(from_datafusion)?, &schema));
+        Ok(rows.boxed())
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn query_rows(
+        &mut self,
+        query: &BoundQuery,
+        purpose: Purpose,
+    ) -> Result<Vec<RecordBatch>> {
+        self.query_stream(query, purpose).await?.try_collect().await
+    }
+
+    /// The query's plan over the relations as they are now.
+    pub(crate) async fn executable_plan(
+        &mut self,
+        query: &BoundQuery,
+        purpose: Purpose,
+    ) -> Result<LogicalPlan> {
+        let snapshots = self.read(&query.relations, purpose).await?;
+        let sizes = if snapshots.len() > 1 { self.env.runtime.relations() } else { Vec::new() };
+        let mut system = None;
+        replace_scans(query.plan.clone(), |relation| match relation.kind {
+            RelationKind::System => {
+                let context = system.get_or_insert_with(|| self.system_context());
+                system::provider(relation, context)
+            }
+            _ => self.provider(relation, &snapshots, &sizes),
+        })
+    }
+
+    fn provider(
+        &self,
+        relation: &RelationSource,
+        snapshots: &Snapshots,
+        sizes: &[RelationStatus],
+    ) -> Result<Arc<dyn TableProvider>> {
+        let snapshot = snapshots
+            .get(&relation.object)
+            .ok_or_else(|| Error::internal(format!("relation \"{}\" was not read", relation.name)))?;
+        let schema = RelationSchema { columns: relation.columns.clone(), key: relation.key.clone() };
+        let own_writes = self.transaction.writes_of(relation.object);
+        let overlay = own_writes.map(|changes| Overlay::new(&schema, changes)).transpose()?;
+        let size = sizes.iter().find(|size| size.relation == relation.object);
+        let arrow = Arc::clone(&relation.schema);
+        let batch_rows = self.env.config.batch_rows;
+        let provider = RelationProvider::new(&relation.name, Arc::clone(snapshot), schema, arrow, batch_rows)
+            .with_overlay(overlay)
+            .with_rows_estimate(size.map(|size| size.rows_estimate));
+        Ok(Arc::new(provider))
+    }
+
+    fn system_context(&self) -> weir_catalog::SystemContext {
+        let mut context = self.env.system_context(&self.user, self.setting_rows());
+        context.prepared_statements = self.statements.rows();
+        context
+    }
+
+    /// The relations at one epoch.
+    async fn read(&mut self, relations: &[ObjectId], purpose: Purpose) -> Result<Snapshots> {
+        let catalog = self.env.catalog.snapshot();
+        for id in relations {
+            self.check_readable(&catalog, *id)?;
+        }
+        self.settle_own_writes(&catalog, relations).await?;
+        if relations.is_empty() {
+            return Ok(Snapshots::new());
+        }
+        if purpose == Purpose::Select && self.transaction.is_pinned() {
+            return self.read_pinned(&catalog, relations).await;
+        }
+        snapshots_of(&self.env, relations).await
+    }
+
+    /// Errors: 0A000 for a source, which only jobs can read, 55000 for what could not be started.
+    fn check_readable(&self, catalog: &CatalogSnapshot, id: ObjectId) -> Result<()> {
+        let missing =
+            || Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {id} does not exist"));
+        let object = catalog.object(id).ok_or_else(missing)?;
+        if matches!(object.kind, ObjectKind::Source(_)) {
+            return Err(Error::unsupported(format!("reading source \"{}\" directly", object.name))
+                .with_hint("A source is not stored. Create a materialized view over it and read that."));
+        }
+        self.env.check_not_broken(catalog, id)
+    }
+
+    /// A read must see what its own block has written. An implicit block commits it first. In an explicit one a
+    /// table is read with the writes laid over it; a view over such a table cannot be, so that is refused.
+    async fn settle_own_writes(&mut self, catalog: &CatalogSnapshot, relations: &[ObjectId]) -> Result<()> {
+        if !self.transaction.has_writes() {
+            return Ok(());
+        }
+        if !relations.iter().any(|id| self.depends_on_own_writes(catalog, *id)) {
+            return Ok(());
+        }
+        if self.transaction.block() == Block::Implicit {
+            return self.commit_writes().await;
+        }
+        let is_view_over_writes =
+            |id: &&ObjectId| !self.transaction.has_written(**id) && self.depends_on_own_writes(catalog, **id);
+        let Some(view) = relations.iter().find(is_view_over_writes) else {
+            return Ok(());
+        };
+        let name = catalog.object(*view).map_or("", |object| object.name.as_str());
+        let what = format!("reading \"{name}\" after writing to what it reads in the same transaction block");
+        Err(Error::unsupported(what)
+            .with_hint("COMMIT first: views follow at COMMIT. Tables can be read before."))
+    }
+
+    fn depends_on_own_writes(&self, catalog: &CatalogSnapshot, id: ObjectId) -> bool {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if self.transaction.has_written(id) {
+                return true;
+            }
+            pending.extend(catalog.object(id).map_or(&[][..], |o| o.depends_on.as_slice()));
+        }
+        false
+    }
+
+    /// Reads of a block that shows one epoch throughout: the first one takes every relation there is.
+    async fn read_pinned(&mut self, catalog: &CatalogSnapshot, relations: &[ObjectId]) -> Result<Snapshots> {
+        if self.transaction.pinned().is_none() {
+            let failed = self.env.failed_jobs();
+            let is_running = |id: &ObjectId| {
+                relations.contains(id)
+                    || (!failed.contains(id) && self.env.check_not_broken(catalog, *id).is_ok())
+            };
+            let stored = catalog.user_objects().filter(|o| o.is_stored()).map(|o| o.id).filter(is_running);
+            let all = snapshots_of(&self.env, &stored.collect::<Vec<_>>()).await?;
+            self.transaction.pin(all);
+        }
+        let pinned = self.transaction.pinned().expect("pinned above");
+        let taken = |id: &ObjectId| {
+            let snapshot = pinned.get(id).cloned().ok_or_else(|| {
+                Error::new(
+                    SqlState::SERIALIZATION_FAILURE,
+                    "the relation is newer than the transaction's snapshot",
+                )
+            })?;
+            Ok((*id, snapshot))
+        };
+        relations.iter().map(taken).collect()
+    }
+}
+
+async fn snapshots_of(env: &crate::Environment, relations: &[ObjectId]) -> Result<Snapshots> {
+    let view = env.runtime.read(relations).await?;
+    Ok(view.snapshots.into_iter().map(|(id, snapshot)| (id, Arc::new(snapshot))).collect::<HashMap<_, _>>())
+}
+
+/// The Arrow schema of a result: names as the client sees them, types as SQL says.
+pub(crate) fn result_schema(columns: &[OutputColumn]) -> SchemaRef {
+    let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.ty.arrow(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The batch with exactly these types: an optimizer rule may have chosen another encoding of the same values.
+fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.num_columns() != schema.fields().len() {
+        return Err(Error::internal("the plan's columns are not the result's"));
+    }
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let wanted: &DataType = field.data_type();
+        if column.data_type() == wanted {
+            Ok(Arc::clone(column))
+        } else {
+            cast(column, wanted).map_err(Error::internal)
+        }
+    });
+    record_batch(Arc::clone(schema), columns.collect::<Result<_>>()?, batch.num_rows())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int32Array, StringViewArray};
+    use weir_common::SqlType;
+
+    use super::*;
+
+    #[test]
+    fn batches_get_the_types_that_sql_says() {
+        let view: ArrayRef = Arc::new(StringViewArray::from(vec!["a"]));
+        let batch =
+            RecordBatch::try_from_iter([("x", view), ("y", Arc::new(Int32Array::from(vec![1])) as ArrayRef)]);
+        let column = |ty| OutputColumn { name: "c".into(), ty, origin: None };
+        let schema = result_schema(&[column(SqlType::Text), column(SqlType::Int4)]);
+        let conformed = conform(batch.expect("valid"), &schema).expect("same values");
+        assert_eq!(conformed.schema(), schema);
+    }
+}

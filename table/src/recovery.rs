@@ -1,0 +1,79 @@
+//! What the runtime starts from: the tables, sources and jobs of the catalog, built again.
+//!
+//! Invariant: nothing of one object prevents the start. A source whose connector cannot be built, or a job whose
+//! plan cannot be read, is *broken*: it is left out, jobs that read it start as failed, and whoever asks for it
+//! is told why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_catalog::{CatalogSnapshot, Object, ObjectKind};
+use weir_common::seam::FileSystem;
+use weir_common::{Error, ObjectId, Result};
+use weir_connector::Sink;
+use weir_runtime::{JobGraph, Recovered};
+
+/// Why each broken object does not run.
+pub type Broken = BTreeMap<ObjectId, Error>;
+
+/// Builds everything that can be built, in the order of ids, which is an order of dependencies.
+pub fn recover(catalog: &CatalogSnapshot, fs: &Arc<dyn FileSystem>) -> (Recovered, Broken) {
+    let mut recovered = Recovered::default();
+    let mut broken = Broken::new();
+    for object in catalog.user_objects() {
+        if let Err(error) = rebuild(catalog, object, fs, &mut recovered, &broken) {
+            tracing::warn!(object = %object.name, state = error.state().0, "cannot be started: {error}");
+            broken.insert(object.id, error);
+        }
+    }
+    (recovered, broken)
+}
+
+/// A reader of something broken cannot run either.
+fn check_inputs(catalog: &CatalogSnapshot, object: &Object, broken: &Broken) -> Result<()> {
+    let Some((input, error)) = object.depends_on.iter().find_map(|id| broken.get_key_value(id)) else {
+        return Ok(());
+    };
+    let name = catalog.object(*input).map_or_else(String::new, |o| o.name.clone());
+    Err(Error::new(error.state(), format!("its input \"{name}\" could not be started: {error}")))
+}
+
+fn rebuild(
+    catalog: &CatalogSnapshot,
+    object: &Object,
+    fs: &Arc<dyn FileSystem>,
+    recovered: &mut Recovered,
+    broken: &Broken,
+) -> Result<()> {
+    let inputs = check_inputs(catalog, object, broken);
+    match &object.kind {
+        ObjectKind::Schema => {}
+        ObjectKind::View(_) => inputs?,
+        ObjectKind::Table(table) => {
+            recovered.tables.push((object.id, table.relation_schema(), object.name.clone()));
+        }
+        ObjectKind::Source(source) => {
+            let built = weir_connector::create_source(&source.options, &source.columns)?;
+            recovered.sources.push((object.id, built));
+        }
+        ObjectKind::MaterializedView(view) => {
+            recovered.jobs.push((decode_plan(&view.plan)?, inputs.map(|()| None)));
+        }
+        ObjectKind::Sink(sink) => {
+            let build = || weir_connector::create_sink(&sink.options, &sink.columns, Arc::clone(fs));
+            let built: Result<Arc<dyn Sink>> = inputs.and_then(|()| build());
+            recovered.jobs.push((decode_plan(&sink.plan)?, built.map(Some)));
+        }
+    }
+    Ok(())
+}
+
+/// The form of a job in the catalog.
+pub fn encode_plan(graph: &JobGraph) -> Result<Vec<u8>> {
+    postcard::to_stdvec(graph).map_err(Error::internal)
+}
+
+/// A job as the catalog holds it.
+pub fn decode_plan(bytes: &[u8]) -> Result<JobGraph> {
+    postcard::from_bytes(bytes).map_err(|e| Error::corrupted(format!("plan of a job in the catalog: {e}")))
+}
