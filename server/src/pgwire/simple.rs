@@ -1,0 +1,61 @@
+//! The simple protocol: a text of statements, run one after the other.
+//!
+//! Place in the flow: `Client::answer` calls it for a Query message. Several statements in one message are one
+//! implicit transaction: an error stops the rest and undoes what came before.
+
+use weir_common::{Error, Result, SqlState};
+use weir_table::{ImplicitEnd, Outcome, ParsedStatement};
+
+use pgwire::messages::response::EmptyQueryResponse;
+
+use super::client::{Client, within};
+use super::params::TEXT;
+use super::report;
+use super::rows::{Failure, OpenRows, Pumped};
+
+impl Client {
+    /// Runs all statements of the text.
+    pub(super) async fn simple_query(&mut self, sql: &str) -> Result<(), Failure> {
+        self.portals.remove("");
+        let statements = self.session.parse(sql)?;
+        if statements.is_empty() {
+            self.writer.send(&EmptyQueryResponse::new());
+            return Ok(());
+        }
+        if statements.len() > 1 {
+            self.begin_implicit();
+        }
+        for statement in &statements {
+            let limit = self.timeout("statement_timeout");
+            within(limit, self.run_simple(statement)).await?;
+        }
+        self.end_implicit(ImplicitEnd::Commit).await?;
+        self.announce();
+        Ok(())
+    }
+
+    async fn run_simple(&mut self, statement: &ParsedStatement) -> Result<(), Failure> {
+        let prepared = self.session.prepare(statement, &[])?;
+        if !prepared.params.is_empty() {
+            return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
+        }
+        let tag = match self.run(&prepared, Vec::new()).await? {
+            Outcome::Command { tag } => tag,
+            Outcome::Rows { columns, stream, tag } => {
+                let formats = vec![TEXT; columns.len()];
+                self.writer.send(&report::row_description(&columns, &formats));
+                let options = self.session.format_options();
+                let mut rows = OpenRows::new(&columns, &formats, &options, stream, tag);
+                match rows.pump(&mut self.writer, None).await? {
+                    Pumped::Finished(tag) => tag,
+                    Pumped::Suspended => {
+                        return Err(Error::internal("rows without a limit were suspended").into());
+                    }
+                }
+            }
+        };
+        self.announce();
+        self.writer.send(&report::complete(tag));
+        Ok(())
+    }
+}
