@@ -1,0 +1,34 @@
+//! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`.
+//!
+//! Run it in release: `cargo run --release -p weir-bench -- nexmark --events 10000000 --queries q0,q4`. The server
+//! binary is the one built beside it. Nothing here is asserted by a test but that it runs.
+
+#![allow(clippy::print_stdout)]
+
+mod nexmark;
+mod server;
+
+use std::process::ExitCode;
+
+const USAGE: &str =
+    "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let parsed = match arguments.next().as_deref() {
+        Some("nexmark") => nexmark::Options::parse(arguments),
+        _ => Err(USAGE.to_owned()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let result = parsed.and_then(|options| {
+        let runtime = runtime.map_err(|e| e.to_string())?;
+        runtime.block_on(nexmark::run(options)).map_err(|e| e.to_string())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
