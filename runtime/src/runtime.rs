@@ -110,6 +110,8 @@ impl Runtime {
             ready_starts(&mut state)
         };
         starts.into_iter().for_each(|start| start.install(&self.engine));
+        // The sequencer sleeps while no source has a reader.
+        self.engine.request(Request::Demand);
         // A job that was dropped meanwhile is as good as started.
         let started = self.engine.wait_until(|state| match state.jobs.get(&job) {
             Some(entry) if entry.state == JobState::Starting => None,
