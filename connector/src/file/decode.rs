@@ -11,7 +11,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use csv_core::{ReadRecordResult, Reader as CsvReader, ReaderBuilder};
 use weir_common::seam::FileSystem;
 use weir_common::text::{parse_array, parse_value};
-use weir_common::{ChangeBatch, Column, Error, Result, SqlState};
+use weir_common::{ChangeBatch, Column, Error, Result, SqlState, SqlType};
 
 use super::lines;
 use crate::source::{ReadProgress, SplitRange, SplitReader};
@@ -186,7 +186,7 @@ impl RecordReader {
             Format::Json { .. } => {
                 let object: serde_json::Map<String, serde_json::Value> =
                     serde_json::from_str(text).map_err(|e| e.to_string())?;
-                Ok(self.wanted.iter().map(|c| object.get(&c.name).and_then(json_text)).collect())
+                Ok(self.wanted.iter().map(|c| object.get(&c.name).and_then(|value| json_text(value, &c.ty))).collect())
             }
         }
     }
@@ -301,9 +301,10 @@ fn split_csv(line: &[u8], delimiter: u8) -> Vec<String> {
 }
 
 /// A JSON value in the text form that types read; `None` for null.
-fn json_text(value: &serde_json::Value) -> Option<String> {
+fn json_text(value: &serde_json::Value, ty: &SqlType) -> Option<String> {
     match value {
         serde_json::Value::Null => None,
+        other if matches!(ty, SqlType::Json | SqlType::Jsonb) => Some(other.to_string()),
         serde_json::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
