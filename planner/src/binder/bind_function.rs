@@ -1,6 +1,7 @@
 //! Function calls: which family a call belongs to, and aggregates and scalar functions.
 
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{self, Sort};
 use datafusion::logical_expr::{Cast, Expr, lit};
 use sqlparser::ast::{
@@ -98,6 +99,14 @@ impl Binder<'_> {
     fn bind_scalar_call(&self, name: &str, args: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
         if let Some(typed) = self.system_function(name, &args, position)? {
             return Ok(typed);
+        }
+        if let ("pg_typeof", [only]) = (name, args.as_slice()) {
+            let ty = Expr::Literal(ScalarValue::Utf8(Some(only.ty.name())), None);
+            return self.cast_explicitly(
+                Typed::new(ty, SqlType::Unknown, position),
+                &SqlType::Regtype,
+                position,
+            );
         }
         if let [only] = args.as_slice()
             && let Some(ty) = cast_by_name(name)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use sqlparser::ast::Ident;
 use weir_common::{Error, ObjectId, Result, SqlState, SqlType};
@@ -103,7 +103,29 @@ impl Binder<'_> {
             level = scope.parent;
             outer = true;
         }
+        if let Some(oid) = self.table_oid(&names, scope, position)? {
+            return Ok(oid);
+        }
         Err(self.unknown_column(&names, scope).at(position))
+    }
+
+    /// PostgreSQL's system column `tableoid`: the relation that a row is of.
+    fn table_oid(
+        &self,
+        names: &[String],
+        scope: &Scope<'_>,
+        position: Option<usize>,
+    ) -> Result<Option<Typed>> {
+        let Some((name, qualifier)) = names.split_last() else { return Ok(None) };
+        if name != "tableoid" {
+            return Ok(None);
+        }
+        let named = |c: &&ScopeColumn| qualifier.last().is_none_or(|table| c.table.as_ref() == Some(table));
+        let Some((relation, _)) = scope.columns.iter().filter(named).find_map(|c| c.origin) else {
+            return Ok(None);
+        };
+        let oid = Expr::Literal(ScalarValue::Utf8(Some(relation.to_string())), None);
+        self.cast_explicitly(Typed::new(oid, SqlType::Unknown, position), &SqlType::Oid, position).map(Some)
     }
 
     fn mention(&self, found: &ScopeColumn, names: &[String], position: Option<usize>) {

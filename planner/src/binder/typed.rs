@@ -62,6 +62,12 @@ impl Binder<'_> {
     pub(crate) fn cast(&self, from: Typed, to: &SqlType, context: CastContext) -> Result<Option<Typed>> {
         let position = from.position;
         if from.is_undecided() {
+            let unlimited = without_length(to);
+            if context == CastContext::Explicit && unlimited != *to {
+                // An explicit cast cuts a literal off where an assignment refuses it.
+                let literal = self.decide(from, &unlimited).map_err(|e| e.at(position))?;
+                return self.cast(literal, to, context);
+            }
             return self.decide(from, to).map(Some).map_err(|e| e.at(position));
         }
         if from.ty == *to {
