@@ -68,6 +68,10 @@ impl Source for Datagen {
         Ok(self.pace.discover(bound, budget_rows, elapsed_micros))
     }
 
+    fn is_finite(&self) -> bool {
+        self.pace.is_finite()
+    }
+
     fn divide(&self, ranges: &[SplitRange], workers: usize) -> Vec<Vec<SplitRange>> {
         generator::divide(ranges, workers)
     }

@@ -27,6 +27,11 @@ impl Pace {
         Ok(Pace { events: positive("events")?, rate: positive("rate")? })
     }
 
+    /// Whether it has an end that time does not hold back.
+    pub fn is_finite(&self) -> bool {
+        self.events.is_some() && self.rate.is_none()
+    }
+
     /// What lies beyond `bound`, within the budget and the rate.
     pub fn discover(&self, bound: &SourceOffsets, budget: u64, elapsed_micros: u64) -> Discovery {
         let from = bound.get(SPLIT).copied().unwrap_or(0);

@@ -57,6 +57,12 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether all that it will ever bring could be read now (a bounded generator without a rate): FLUSH then waits
+    /// for its end.
+    fn is_finite(&self) -> bool {
+        false
+    }
+
     /// Divides ranges among `workers`, each piece to be read by one worker. The default gives whole ranges.
     fn divide(&self, ranges: &[SplitRange], workers: usize) -> Vec<Vec<SplitRange>> {
         let mut shares = vec![Vec::new(); workers];

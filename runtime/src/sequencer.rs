@@ -167,13 +167,19 @@ impl Sequencer {
         let now = self.engine.clock.monotonic();
         let on_beat = now.saturating_sub(self.polled) >= self.engine.config.epoch_interval;
         let sources: Vec<_> = self.engine.state.lock().sources.values().cloned().collect();
+        let mut drained = false;
         for source in sources {
             if !on_beat && !source.wants_more_now() {
                 continue;
             }
+            let was_draining = source.is_draining();
             if let Some(ranges) = source.discover(now, Reach::Budget) {
-                draft.bindings.push((source, ranges));
+                draft.bindings.push((source.clone(), ranges));
             }
+            drained |= was_draining && !source.is_draining();
+        }
+        if drained {
+            self.engine.notify();
         }
         if on_beat {
             self.polled = now;
@@ -255,6 +261,10 @@ impl Sequencer {
         let mut jobs = state.mark_dirty(&changed, epoch);
         if checkpoint {
             jobs = declare(&mut state.jobs, epoch);
+        }
+        state.times.close(epoch, self.engine.clock.now_micros());
+        if checkpoint {
+            state.relations.values().for_each(|relation| relation.expire(now));
         }
         state.committed = epoch;
         jobs

@@ -141,6 +141,11 @@ impl SourceState {
         !inner.ended && !inner.consumers.is_empty()
     }
 
+    /// Whether somebody reads the source, and its end is still to come although nothing holds it back.
+    pub fn is_draining(&self) -> bool {
+        self.source.is_finite() && self.is_live()
+    }
+
     /// Asks the source what is new, within the budget; with `Reach::Everything` also without a reader.
     pub fn discover(&self, now: Duration, reach: Reach) -> Option<Vec<SplitRange>> {
         let mut inner = self.inner.lock();
