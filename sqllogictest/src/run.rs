@@ -113,7 +113,10 @@ impl Run {
                     let outcome = self.send(sql, protocol)?;
                     let differs = difference(&outcome, expected, *sort, *columns, self.hash_threshold);
                     self.judge(record, sql, protocol.name(), differs);
-                    if let (Some(label), Ok(answer)) = (label, outcome) {
+                    if let (Some(label), Ok(mut answer)) = (label, outcome) {
+                        if *sort != Sort::No {
+                            answer.rows.sort();
+                        }
                         self.compare_label(record, label, answer);
                     }
                     if matches!(expected, Expected::Error(_)) {
