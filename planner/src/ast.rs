@@ -10,7 +10,9 @@ use sqlparser::ast::{
     ColumnDef, DataType, Delete, Expr, Ident, Insert, ObjectName, Query, TableConstraint, Update,
 };
 
-use crate::bound::{DiscardTarget, DropKind, ExplainOptions, SetScope, TransactionModes};
+use crate::bound::{
+    DiscardTarget, DropKind, ExplainOptions, FetchCount, FetchKind, Holdability, SetScope, TransactionModes,
+};
 use crate::position::SourceText;
 
 /// One statement of a query string.
@@ -46,6 +48,34 @@ pub enum Statement {
         target: ExplainTarget,
     },
     Flush,
+    /// WAIT FOR MATERIALIZED VIEW.
+    Wait {
+        name: ObjectName,
+    },
+    /// PAUSE a materialized view or sink.
+    Pause {
+        name: ObjectName,
+    },
+    Resume {
+        name: ObjectName,
+    },
+    Subscribe(Subscribe),
+    DeclareCursor {
+        name: String,
+        hold: Holdability,
+        /// A query or SUBSCRIBE.
+        statement: Box<ParsedStatement>,
+    },
+    Fetch {
+        name: String,
+        kind: FetchKind,
+        count: FetchCount,
+        options: Options,
+    },
+    /// `None` is ALL.
+    CloseCursor {
+        name: Option<String>,
+    },
     Begin(TransactionModes),
     Commit,
     Rollback,
@@ -147,6 +177,13 @@ pub struct CreateSink {
 pub enum SinkInput {
     Relation(ObjectName),
     Query(Box<Query>),
+}
+
+/// SUBSCRIBE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribe {
+    pub name: ObjectName,
+    pub options: Options,
 }
 
 /// SHOW.

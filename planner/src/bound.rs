@@ -243,6 +243,60 @@ pub struct TransactionModes {
     pub isolation: Option<&'static str>,
 }
 
+/// SUBSCRIBE: the changes of a relation as rows.
+#[derive(Clone, Debug)]
+pub struct BoundSubscribe {
+    pub relation: ObjectId,
+    /// `op`, `ts`, then the relation's.
+    pub columns: Vec<OutputColumn>,
+    pub from: SubscribeFrom,
+    pub progress: bool,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeFrom {
+    /// With the rows there are now, as inserts.
+    Snapshot,
+    /// With the first change after now.
+    Now,
+    /// With the first change after the one with this `ts`, in microseconds since 1970.
+    After(i64),
+}
+
+/// How long a cursor lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holdability {
+    /// To the end of its transaction.
+    Transaction,
+    /// To CLOSE, or the end of the session.
+    WithHold,
+}
+
+/// FETCH answers with the rows, MOVE only counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchKind {
+    Fetch,
+    Move,
+}
+
+impl FetchKind {
+    /// The command's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            FetchKind::Fetch => "FETCH",
+            FetchKind::Move => "MOVE",
+        }
+    }
+}
+
+/// How many rows FETCH takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchCount {
+    Rows(usize),
+    All,
+}
+
 /// A statement with every name and type resolved.
 #[derive(Clone, Debug)]
 pub enum BoundStatement {
@@ -292,6 +346,35 @@ pub enum BoundStatement {
     Rollback,
     /// Waits until every healthy view reflects all writes before it.
     Flush,
+    /// Waits until the view reflects all writes before it.
+    Wait {
+        view: ObjectId,
+    },
+    /// Stops the job of a materialized view or sink for a while.
+    Pause {
+        object: ObjectId,
+    },
+    Resume {
+        object: ObjectId,
+    },
+    Subscribe(BoundSubscribe),
+    /// DECLARE … CURSOR FOR a query or SUBSCRIBE.
+    DeclareCursor {
+        name: String,
+        hold: Holdability,
+        statement: Box<BoundStatement>,
+    },
+    /// FETCH and MOVE; `timeout_ms`: how long to wait for rows of a subscription.
+    Fetch {
+        name: String,
+        kind: FetchKind,
+        count: FetchCount,
+        timeout_ms: Option<u64>,
+    },
+    /// CLOSE; `None` is ALL.
+    CloseCursor {
+        name: Option<String>,
+    },
     Prepare {
         name: String,
         /// Types as declared; the rest is inferred.
@@ -332,6 +415,7 @@ impl BoundStatement {
     pub fn columns(&self) -> Option<&[OutputColumn]> {
         match self {
             BoundStatement::Query(query) => Some(&query.columns),
+            BoundStatement::Subscribe(subscribe) => Some(&subscribe.columns),
             _ => None,
         }
     }

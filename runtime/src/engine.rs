@@ -17,6 +17,7 @@ use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_storage::backend::StateBackend;
 
+use crate::changelog::Changelog;
 use crate::checkpoint::CheckpointEvent;
 use crate::dataflow::Workers;
 use crate::job::{JobEntry, JobState, Origin, Output};
@@ -24,6 +25,7 @@ use crate::relation::Relation;
 use crate::sequencer::Request;
 use crate::source::SourceState;
 use crate::start::{PendingStart, ready_starts};
+use crate::times::EpochTimes;
 
 /// What everybody shares.
 pub struct Engine {
@@ -43,6 +45,8 @@ pub struct Engine {
 #[derive(Default)]
 pub struct State {
     pub committed: Epoch,
+    /// When the newest epochs were closed.
+    pub times: EpochTimes,
     pub relations: HashMap<ObjectId, Arc<Relation>>,
     pub sources: HashMap<ObjectId, Arc<SourceState>>,
     /// In order of their numbers, which is a topological order: a job is younger than what it reads.
@@ -75,7 +79,8 @@ impl State {
             Origin::Source { .. } => self.committed.next(),
             Origin::Values { .. } => Epoch::MAX,
         };
-        entry.job.inputs.iter().map(|input| upper(&input.origin)).collect()
+        let limit = entry.paused.unwrap_or(Epoch::MAX);
+        entry.job.inputs.iter().map(|input| upper(&input.origin).min(limit)).collect()
     }
 
     /// Marks every job that reads one of these, directly or through views, as having work in `epoch`.
@@ -101,6 +106,15 @@ impl State {
         at_once
     }
 
+    /// The job itself or one that it reads, directly or through views, which is paused.
+    pub fn paused_by<'s>(&'s self, entry: &'s JobEntry) -> Option<&'s JobEntry> {
+        if entry.paused.is_some() {
+            return Some(entry);
+        }
+        let producers = entry.job.relations().filter_map(|relation| self.jobs.get(&relation.producer?));
+        producers.into_iter().find_map(|producer| self.paused_by(producer))
+    }
+
     /// Jobs that read the relation a job writes.
     pub fn readers_of(&self, job: JobId) -> Vec<JobId> {
         let Some(entry) = self.jobs.get(&job) else { return Vec::new() };
@@ -110,7 +124,16 @@ impl State {
     }
 }
 
+/// Share of the memory limit that the changelog of one relation may keep for subscriptions.
+const SUBSCRIPTION_SHARE: usize = 16;
+
 impl Engine {
+    /// The changelog of a relation whose rows are durable up to `base`.
+    pub fn changelog(&self, base: Epoch) -> Changelog {
+        let bytes_max = self.config.memory_limit_bytes / SUBSCRIPTION_SHARE;
+        Changelog::new(self.config.workers, base, bytes_max)
+    }
+
     /// Tells everybody who waits that something moved.
     pub fn notify(&self) {
         self.progress.send_modify(|n| *n += 1);

@@ -208,6 +208,8 @@ pub struct JobEntry {
     pub job: Arc<Job>,
     pub state: JobState,
     pub error: Option<Error>,
+    /// While the job is paused: the first epoch that it does not work on.
+    pub paused: Option<Epoch>,
     /// Every epoch before it is complete in the job's output.
     pub frontier: Epoch,
     /// The last epoch in which an input may have changed: the output is complete as of now once the frontier
@@ -225,7 +227,17 @@ impl JobEntry {
     pub fn new(job: Arc<Job>, need: Epoch, checkpointed: Epoch, started_micros: i64) -> JobEntry {
         let frontier = job.start.first_epoch();
         let state = if frontier > need { JobState::Running } else { JobState::Starting };
-        JobEntry { job, state, error: None, frontier, need, checkpointed, pending: None, started_micros }
+        JobEntry {
+            job,
+            state,
+            error: None,
+            paused: None,
+            frontier,
+            need,
+            checkpointed,
+            pending: None,
+            started_micros,
+        }
     }
 
     /// Whether everything that may have changed has been worked in.
@@ -240,6 +252,7 @@ pub struct JobStatus {
     pub job: JobId,
     pub name: String,
     pub state: JobState,
+    pub is_paused: bool,
     pub error: Option<Error>,
     /// The epoch up to which its output is complete.
     pub epoch: Epoch,

@@ -9,6 +9,7 @@
 //!  source ─► binding  ─┘ epoch e                           └─ dump at checkpoint ─► checkpointer ─► RocksDB
 //! ```
 
+mod changelog;
 pub mod checkpoint;
 pub mod commit;
 pub mod dataflow;
@@ -21,16 +22,21 @@ mod job;
 pub mod meta;
 mod operators;
 mod output;
+mod read;
 mod recovery;
 mod relation;
 mod sequencer;
 mod source;
 mod start;
+mod subscription;
+mod times;
 
 mod runtime;
 
 pub use commit::TableWrite;
 pub use graph::JobGraph;
 pub use job::{JobState, JobStatus, SourceStatus};
+pub use read::{Consistency, ReadView};
 pub use recovery::Recovered;
-pub use runtime::{ReadView, RelationStatus, Runtime, RuntimeSeams};
+pub use runtime::{RelationStatus, Runtime, RuntimeSeams};
+pub use subscription::{Changes, From as SubscribeFrom, Subscription};

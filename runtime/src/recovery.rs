@@ -105,7 +105,8 @@ pub fn add_table(
 ) -> Result<Epoch> {
     let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
     let store = RelationStore::open(id, schema, engine.backend.clone())?;
-    let relation = Relation::new(id, name, store, None, record.epoch, engine.config.workers);
+    let changelog = engine.changelog(record.epoch);
+    let relation = Relation::new(id, name, store, None, record.epoch, changelog);
     state.relations.insert(id, relation);
     Ok(record.epoch)
 }

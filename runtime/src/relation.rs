@@ -1,17 +1,16 @@
 //! `Relation`: a table or a view's result at run time: its rows by version, and its changelog.
 //!
-//! The changelog is the only coupling between jobs. Entries are kept in memory for the jobs that read the
-//! relation until each of them has a checkpoint behind them; nobody waits for a reader. Every worker has a queue
-//! of its own: what worker `w` of the producing job wrote is read by worker `w` of each consuming job, so a
-//! queue is in epoch order without any coordination.
+//! The changelog is the only coupling between jobs; see [`Changelog`] for who keeps what.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
 use weir_storage::relation::RelationStore;
+
+use crate::changelog::{Changelog, Reader};
 
 /// A table or a view's result.
 pub struct Relation {
@@ -26,33 +25,16 @@ pub struct Relation {
     changelog: Mutex<Changelog>,
 }
 
-struct Changelog {
-    queues: Vec<Queue>,
-    /// Each reading job, with the epoch up to which it needs nothing any more.
-    consumers: HashMap<JobId, Epoch>,
-    /// Entries up to here are on disk for readers that lag.
-    persisted: Epoch,
-}
-
-#[derive(Default)]
-struct Queue {
-    /// Position of the first entry, counted from the beginning of time.
-    first: u64,
-    entries: VecDeque<(Epoch, ChangeBatch)>,
-}
-
 impl Relation {
-    /// A relation without readers.
+    /// A relation with this changelog, which has no readers.
     pub fn new(
         id: ObjectId,
         name: String,
         store: Arc<RelationStore>,
         producer: Option<JobId>,
         base: Epoch,
-        workers: usize,
+        changelog: Changelog,
     ) -> Arc<Relation> {
-        let queues = (0..workers).map(|_| Queue::default()).collect();
-        let changelog = Changelog { queues, consumers: HashMap::new(), persisted: Epoch::ZERO };
         let base = AtomicU64::new(base.0);
         Arc::new(Relation { id, name, store, producer, base, changelog: Mutex::new(changelog) })
     }
@@ -70,23 +52,27 @@ impl Relation {
 
     /// From now on keeps changes for `job`, which needs nothing up to `from`.
     pub fn subscribe(&self, job: JobId, from: Epoch) {
-        self.changelog.lock().consumers.insert(job, from);
+        self.changelog.lock().subscribe(Reader::Job(job), from);
     }
 
-    /// Forgets a reader.
+    /// Forgets a job.
     pub fn unsubscribe(&self, job: JobId) {
-        let mut log = self.changelog.lock();
-        log.consumers.remove(&job);
-        log.trim();
+        self.changelog.lock().unsubscribe(Reader::Job(job));
     }
 
     /// `job` needs nothing up to `epoch` any more.
     pub fn release(&self, job: JobId, epoch: Epoch) {
-        let mut log = self.changelog.lock();
-        if let Some(released) = log.consumers.get_mut(&job) {
-            *released = (*released).max(epoch);
-            log.trim();
-        }
+        self.changelog.lock().release(Reader::Job(job), epoch);
+    }
+
+    /// Drops what was kept for subscriptions until before `now`.
+    pub fn expire(&self, now: Duration) {
+        self.changelog.lock().expire(now);
+    }
+
+    /// The changelog, for a subscription.
+    pub fn changelog(&self) -> parking_lot::MutexGuard<'_, Changelog> {
+        self.changelog.lock()
     }
 
     /// Applies changes of `epoch`, made by `worker`, to the rows and to the changelog.
@@ -100,64 +86,30 @@ impl Relation {
 
     /// Appends changes to the changelog alone, if anyone reads it.
     pub fn append(&self, worker: usize, epoch: Epoch, changes: &[ChangeBatch]) {
-        let mut log = self.changelog.lock();
-        if log.consumers.is_empty() {
-            return;
-        }
-        log.queues[worker].entries.extend(changes.iter().map(|batch| (epoch, batch.clone())));
+        self.changelog.lock().append(worker, epoch, changes);
     }
 
-    /// The entry at or after `position` of a worker's queue, if its epoch is below `upper`, and the position to
-    /// go on from.
+    /// As [`Changelog::entry`].
     pub fn entry(&self, worker: usize, position: u64, upper: Epoch) -> Option<(u64, Epoch, ChangeBatch)> {
-        let log = self.changelog.lock();
-        let queue = &log.queues[worker];
-        let position = position.max(queue.first);
-        let (epoch, batch) = queue.entries.get((position - queue.first) as usize)?;
-        (*epoch < upper).then(|| (position + 1, *epoch, batch.clone()))
+        self.changelog.lock().entry(worker, position, upper)
     }
 
-    /// Entries that a lagging reader still needs and that are not on disk yet, up to `upto`; they count as being
-    /// on disk from now on. `released` gives each reader's epoch as it will be after the checkpoint under way.
+    /// As [`Changelog::take_unpersisted`].
     pub fn take_unpersisted(
         &self,
         upto: Epoch,
         released: &dyn Fn(JobId) -> Option<Epoch>,
     ) -> Vec<(Epoch, ChangeBatch)> {
-        let mut log = self.changelog.lock();
-        let need =
-            log.consumers.iter().map(|(job, epoch)| released(*job).unwrap_or(*epoch).max(*epoch)).min();
-        let from = match need {
-            Some(epoch) if epoch < upto => epoch.max(log.persisted),
-            _ => return Vec::new(),
-        };
-        log.persisted = upto;
-        let entries = log.queues.iter().flat_map(|q| q.entries.iter());
-        let mut kept: Vec<_> = entries.filter(|(e, _)| *e > from && *e <= upto).cloned().collect();
-        kept.sort_by_key(|(epoch, _)| *epoch);
-        kept
+        self.changelog.lock().take_unpersisted(upto, released)
     }
 
-    /// With `job` at `epoch`, nobody needs changes up to the epoch returned; `None` while nobody reads.
+    /// As [`Changelog::needed_after`].
     pub fn needed_after(&self, job: JobId, epoch: Epoch) -> Option<Epoch> {
-        let log = self.changelog.lock();
-        log.consumers.iter().map(|(id, released)| if *id == job { epoch } else { *released }).min()
+        self.changelog.lock().needed_after(job, epoch)
     }
 
     /// Batches that the changelog holds in memory.
     pub fn backlog(&self) -> usize {
-        self.changelog.lock().queues.iter().map(|q| q.entries.len()).sum()
-    }
-}
-
-impl Changelog {
-    fn trim(&mut self) {
-        let needed = self.consumers.values().min().copied().unwrap_or(Epoch::MAX);
-        for queue in &mut self.queues {
-            while queue.entries.front().is_some_and(|(epoch, _)| *epoch <= needed) {
-                queue.entries.pop_front();
-                queue.first += 1;
-            }
-        }
+        self.changelog.lock().backlog()
     }
 }

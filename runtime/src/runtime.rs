@@ -1,6 +1,5 @@
 //! `Runtime`: what the session layer calls.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,7 +10,6 @@ use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result, SqlState};
 use weir_connector::{Sink, Source};
 use weir_storage::log::Log;
-use weir_storage::relation::RelationSnapshot;
 use weir_storage::rocks::RocksBackend;
 
 use crate::checkpoint::{CheckpointEvent, Checkpointer};
@@ -23,7 +21,7 @@ use crate::job::{JobState, JobStatus, SourceStatus};
 use crate::recovery::{Recovered, add_table, install, recover};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
-use crate::start::{failed_input, ready_starts, register_fresh};
+use crate::start::{ready_starts, register_fresh};
 
 /// Share of the memory limit that caches blocks of the state backend.
 const BLOCK_CACHE_SHARE: usize = 16;
@@ -32,12 +30,6 @@ const BLOCK_CACHE_SHARE: usize = 16;
 pub struct RuntimeSeams {
     pub clock: Arc<dyn Clock>,
     pub fs: Arc<dyn FileSystem>,
-}
-
-/// Rows of several relations at one epoch.
-pub struct ReadView {
-    pub epoch: Epoch,
-    pub snapshots: HashMap<ObjectId, RelationSnapshot>,
 }
 
 /// A relation's figures.
@@ -52,7 +44,7 @@ pub struct RelationStatus {
 
 /// The running engine below SQL.
 pub struct Runtime {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -179,61 +171,44 @@ impl Runtime {
         done.await.map_err(|_| shutting_down())?
     }
 
-    /// The rows of these relations at one epoch that holds every commit acknowledged before. Waits for the views
-    /// among them, and for nothing else. A failed view is an error with its reason.
-    pub async fn read(&self, relations: &[ObjectId]) -> Result<ReadView> {
-        let mut pins = Vec::new();
-        let mut needs = Vec::new();
-        let epoch = {
-            let state = self.engine.state.lock();
-            for id in relations {
-                let relation = state.relation(*id)?;
-                pins.push((*id, relation.store.pin()));
-                if let Some(entry) = relation.producer.and_then(|job| state.jobs.get(&job)) {
-                    needs.push((entry.job.id, entry.need));
-                }
-            }
-            state.committed
-        };
-        self.wait_for(&needs).await?;
-        Ok(ReadView { epoch, snapshots: pins.into_iter().map(|(id, pin)| (id, pin.at(epoch))).collect() })
-    }
-
-    /// Waits until each job has passed its epoch.
-    async fn wait_for(&self, needs: &[(JobId, Epoch)]) -> Result<()> {
-        let passed = |state: &State| {
-            for (job, need) in needs {
-                match state.jobs.get(job) {
-                    None => {
-                        return Some(Err(Error::new(SqlState::UNDEFINED_TABLE, "the relation was dropped")));
-                    }
-                    Some(entry) => {
-                        if let Some(error) = &entry.error {
-                            return Some(Err(failed_input(&entry.job.graph.name, error)));
-                        }
-                        if entry.frontier <= *need {
-                            return None;
-                        }
-                    }
-                }
-            }
-            Some(Ok(()))
-        };
-        self.engine.wait_until(passed).await?
-    }
-
-    /// Takes in what sources have now, and waits until every healthy job reflects it and all commits so far.
+    /// Takes in what sources have now, a bounded generator to its end, and waits until every healthy job reflects
+    /// it and all commits so far.
     pub async fn flush(&self) -> Result<()> {
+        let drained = |state: &State| (!state.sources.values().any(|s| s.is_draining())).then_some(());
+        self.engine.wait_until(drained).await?;
         self.bind(None).await?;
         let needs: Vec<_> = self.engine.state.lock().jobs.values().map(|e| (e.job.id, e.need)).collect();
         self.engine
             .wait_until(|state| {
                 let passed = |(job, need): &(JobId, Epoch)| {
-                    state.jobs.get(job).is_none_or(|e| e.state == JobState::Failed || e.frontier > *need)
+                    state.jobs.get(job).is_none_or(|e| {
+                        let rests = e.state == JobState::Failed || state.paused_by(e).is_some();
+                        rests || e.frontier > *need
+                    })
                 };
                 needs.iter().all(passed).then_some(())
             })
             .await
+    }
+
+    /// Lets a job work on what is committed, and then rest; what comes is kept for it. It goes on after
+    /// [`Self::resume_job`] or a restart.
+    pub fn pause_job(&self, job: JobId) -> Result<()> {
+        let mut state = self.engine.state.lock();
+        let limit = state.committed.next();
+        let entry = state.jobs.get_mut(&job).ok_or_else(|| missing_job(job))?;
+        entry.paused.get_or_insert(limit);
+        drop(state);
+        self.engine.notify();
+        Ok(())
+    }
+
+    /// Lets a paused job go on.
+    pub fn resume_job(&self, job: JobId) -> Result<()> {
+        self.engine.state.lock().jobs.get_mut(&job).ok_or_else(|| missing_job(job))?.paused = None;
+        self.engine.workers.pump(&[job]);
+        self.engine.notify();
+        Ok(())
     }
 
     /// All jobs.
@@ -244,6 +219,7 @@ impl Runtime {
             job: entry.job.id,
             name: entry.job.graph.name.clone(),
             state: entry.state,
+            is_paused: entry.paused.is_some(),
             error: entry.error.clone(),
             epoch: if entry.is_caught_up() { committed } else { entry.frontier.previous() },
             checkpoint: entry.checkpointed,
@@ -301,6 +277,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn missing_job(job: JobId) -> Error {
+    Error::new(SqlState::UNDEFINED_OBJECT, format!("job {job} does not exist"))
 }
 
 fn shutting_down() -> Error {

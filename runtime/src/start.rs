@@ -162,9 +162,9 @@ fn resolve_output(
     match (&graph.output, sink) {
         (JobOutput::Relation { relation, schema }, _) => {
             let store = RelationStore::open(*relation, schema.clone(), engine.backend.clone())?;
-            let (name, workers) = (graph.name.clone(), engine.config.workers);
-            let producer = Some(graph.job);
-            Ok(Output::Relation(Relation::new(*relation, name, store, producer, checkpoint, workers)))
+            let (name, producer) = (graph.name.clone(), Some(graph.job));
+            let changelog = engine.changelog(checkpoint);
+            Ok(Output::Relation(Relation::new(*relation, name, store, producer, checkpoint, changelog)))
         }
         (JobOutput::Sink { .. }, Some(sink)) => {
             sink.recover(checkpoint)?;

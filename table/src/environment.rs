@@ -125,9 +125,10 @@ fn job_row(catalog: &CatalogSnapshot, status: &JobStatus) -> JobRow {
         name: status.name.clone(),
         kind: job_kind(catalog, ObjectId(status.job.0)),
         state: match status.state {
+            JobState::Failed => "failed",
+            _ if status.is_paused => "paused",
             JobState::Starting => "starting",
             JobState::Running => "running",
-            JobState::Failed => "failed",
         }
         .to_string(),
         error: status.error.clone(),

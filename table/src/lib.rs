@@ -24,6 +24,8 @@
 
 mod activity;
 mod api;
+mod changefeed;
+mod cursors;
 mod ddl;
 mod dml;
 mod environment;

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use weir_catalog::system::{Activity, Setting};
 use weir_common::text::FormatOptions;
-use weir_common::{Error, Result, SqlState, SqlType};
+use weir_common::{Epoch, Error, Result, SqlState, SqlType};
 use weir_planner::{BindContext, BoundStatement, ParamTypes, ParsedStatement, SessionInfo, Statement};
 
 use crate::activity::Seat;
+use crate::cursors::Cursors;
 use crate::environment::Environment;
 use crate::outcome::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, TransactionStatus};
 use crate::params;
@@ -57,7 +58,10 @@ pub struct Session {
     pub(crate) settings: Settings,
     pub(crate) transaction: Transaction,
     pub(crate) statements: PreparedStatements,
+    pub(crate) cursors: Cursors,
     pub(crate) notices: Vec<Notice>,
+    /// The epoch of the session's last commit.
+    pub(crate) last_commit: Epoch,
     seat: Seat,
     /// What `prepare` bound last, for the `execute` that follows at once.
     fresh: Option<FreshBinding>,
@@ -96,7 +100,9 @@ impl Session {
             settings,
             transaction: Transaction::default(),
             statements: PreparedStatements::default(),
+            cursors: Cursors::default(),
             notices: Vec::new(),
+            last_commit: Epoch::ZERO,
             seat,
             fresh: None,
         })
@@ -122,7 +128,9 @@ impl Session {
     /// Runs a prepared statement. An error fails the transaction block, at once or when the stream gives it.
     pub async fn execute(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
         self.note_start(&prepared.statement.sql);
-        let deadline = self.settings.timeout_ms("statement_timeout").map(Duration::from_millis);
+        let is_endless = matches!(prepared.statement.statement, Statement::Subscribe(_));
+        let limit = self.settings.timeout_ms("statement_timeout").filter(|_| !is_endless);
+        let deadline = limit.map(Duration::from_millis);
         let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
         let outcome = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, self.run(prepared, params))

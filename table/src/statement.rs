@@ -1,10 +1,12 @@
 //! The dispatcher: a bound statement is carried out by the module of its kind; the small ones are here
 //! (transaction control, SET and SHOW, PREPARE and EXECUTE, DISCARD).
 
+use std::time::Duration;
+
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast};
 use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions::{CastContext, CastKind, resolve_cast};
-use weir_planner::bound::{BoundQuery, DiscardTarget, SetScope, TransactionModes};
+use weir_planner::bound::{BoundQuery, DiscardTarget, FetchKind, SetScope, TransactionModes};
 use weir_planner::{BoundStatement, OutputColumn, ParsedStatement};
 
 use crate::outcome::{Notice, Outcome, ParamValue, Prepared, TransactionStatus};
@@ -31,6 +33,16 @@ impl Session {
             BoundStatement::ExplainObject { options, object } => self.explain_object(options, object),
             BoundStatement::ShowCreate { object } => self.show_create(object),
             BoundStatement::Flush => self.flush().await,
+            BoundStatement::Wait { view } => self.wait_for_view(view).await,
+            BoundStatement::Pause { object } => self.pause(object),
+            BoundStatement::Resume { object } => self.resume(object),
+            BoundStatement::Subscribe(subscribe) => self.subscribe(&subscribe).await,
+            BoundStatement::DeclareCursor { name, hold, statement } => {
+                self.declare_cursor(name, hold, *statement).await
+            }
+            BoundStatement::Fetch { name, kind, count, timeout_ms } => {
+                self.fetch(&name, kind, count, timeout_ms.map(Duration::from_millis)).await
+            }
             BoundStatement::Begin(modes) => self.begin(modes),
             BoundStatement::Commit => self.commit_block().await,
             BoundStatement::Rollback => Ok(self.rollback_block()),
@@ -63,6 +75,10 @@ impl Session {
             }
             BoundStatement::ShowVariable { name } => Some(rows::text_columns(&[shown_name(name).as_str()])),
             BoundStatement::Execute { name, .. } => self.statements.find(name)?.columns.clone(),
+            BoundStatement::Subscribe(subscribe) => Some(subscribe.columns.clone()),
+            BoundStatement::Fetch { name, kind: FetchKind::Fetch, .. } => {
+                Some(self.cursors.columns(name)?.to_vec())
+            }
             _ => None,
         })
     }
@@ -92,6 +108,10 @@ impl Session {
                 Ok(command("DEALLOCATE ALL"))
             }
             BoundStatement::Discard(target) => self.discard(target),
+            BoundStatement::CloseCursor { name } => {
+                self.cursors.close(name.as_deref())?;
+                Ok(command(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" }))
+            }
             BoundStatement::NoOperation { tag } => Ok(command(tag)),
             BoundStatement::Refresh { object } => Ok(self.refresh(object)),
             _ => Err(Error::internal("a statement that nobody carries out")),
@@ -149,6 +169,7 @@ impl Session {
         self.warn_outside_block();
         let committed = self.commit_writes().await;
         self.transaction.end();
+        self.cursors.end_transaction();
         match committed {
             Ok(()) => self.settings.commit(),
             Err(_) => self.settings.rollback(),
@@ -159,6 +180,7 @@ impl Session {
     fn rollback_block(&mut self) -> Outcome {
         self.warn_outside_block();
         self.transaction.end();
+        self.cursors.end_transaction();
         self.settings.rollback();
         command("ROLLBACK")
     }

@@ -186,7 +186,11 @@ impl RecordReader {
             Format::Json { .. } => {
                 let object: serde_json::Map<String, serde_json::Value> =
                     serde_json::from_str(text).map_err(|e| e.to_string())?;
-                Ok(self.wanted.iter().map(|c| object.get(&c.name).and_then(|value| json_text(value, &c.ty))).collect())
+                Ok(self
+                    .wanted
+                    .iter()
+                    .map(|c| object.get(&c.name).and_then(|value| json_text(value, &c.ty)))
+                    .collect())
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Statements about the session: they carry names and values through, and bind what is in them.
 
-use weir_common::{Error, Result};
+use sqlparser::ast::{ObjectName, Spanned};
+use weir_catalog::ObjectKind;
+use weir_common::{Error, ObjectId, Result, SqlState};
 
 use super::Binder;
 use super::bind_expr::ExprContext;
@@ -14,6 +16,9 @@ impl Binder<'_> {
     pub(crate) fn bind_session_statement(&self, statement: &Statement) -> Result<BoundStatement> {
         Ok(match statement {
             Statement::Flush => BoundStatement::Flush,
+            Statement::Wait { name } => BoundStatement::Wait { view: self.find_job_owner(name)? },
+            Statement::Pause { name } => BoundStatement::Pause { object: self.find_job_owner(name)? },
+            Statement::Resume { name } => BoundStatement::Resume { object: self.find_job_owner(name)? },
             Statement::Begin(modes) => BoundStatement::Begin(*modes),
             Statement::Commit => BoundStatement::Commit,
             Statement::Rollback => BoundStatement::Rollback,
@@ -37,6 +42,18 @@ impl Binder<'_> {
             Statement::Unsupported { what, hint } => return Err(Error::unsupported(what).with_hint(*hint)),
             _ => return Err(Error::internal("a statement was not recognised")),
         })
+    }
+
+    /// A materialized view or a sink: what a job keeps up to date.
+    fn find_job_owner(&self, name: &ObjectName) -> Result<ObjectId> {
+        let object = self.find_object(name)?;
+        match object.kind {
+            ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => Ok(object.id),
+            _ => {
+                let message = format!("\"{}\" is not a materialized view or sink", object.name);
+                Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(self.span_position(name.span())))
+            }
+        }
     }
 
     fn bind_execute_args(&self, args: &[sqlparser::ast::Expr]) -> Result<Option<crate::bound::BoundQuery>> {

@@ -37,6 +37,10 @@ impl Binder<'_> {
             }
             Statement::Explain { options, target } => self.bind_explain(*options, target)?,
             Statement::Show(show) => self.bind_show_statement(show)?,
+            Statement::Subscribe(_)
+            | Statement::DeclareCursor { .. }
+            | Statement::Fetch { .. }
+            | Statement::CloseCursor { .. } => self.bind_cursor_statement(statement)?,
             other => self.bind_session_statement(other)?,
         })
     }

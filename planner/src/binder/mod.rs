@@ -11,6 +11,7 @@
 mod bind_aggregate;
 mod bind_case;
 mod bind_create;
+mod bind_cursor;
 mod bind_datetime;
 mod bind_dml;
 mod bind_expr;

@@ -223,7 +223,7 @@ impl StatementParser<'_> {
         Ok(key)
     }
 
-    fn parse_option_value(&mut self) -> Result<String> {
+    pub(super) fn parse_option_value(&mut self) -> Result<String> {
         let sign = if self.token(&Token::Minus) { "-" } else { "" };
         match self.parser.peek_token().token {
             Token::Number(digits, _) => {

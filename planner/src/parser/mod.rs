@@ -7,6 +7,7 @@
 //! for a text nested too deeply; nothing here recurses deeper than [`limits`] allows.
 
 mod create;
+mod cursor;
 mod dialect;
 mod errors;
 mod limits;

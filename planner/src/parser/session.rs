@@ -1,6 +1,7 @@
 //! Statements about the session: transactions, run-time parameters, prepared statements; and the valid
 //! PostgreSQL statements that are refused with a hint.
 
+use sqlparser::ast::ObjectName;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 use weir_common::Result;
@@ -14,6 +15,16 @@ impl StatementParser<'_> {
     pub(super) fn parse_session_statement(&mut self) -> Result<Statement> {
         if self.word("FLUSH") {
             return Ok(Statement::Flush);
+        }
+        if self.words(&["WAIT", "FOR"]) {
+            self.expect_words(&["MATERIALIZED", "VIEW"])?;
+            return Ok(Statement::Wait { name: self.name()? });
+        }
+        if self.word("PAUSE") {
+            return Ok(Statement::Pause { name: self.parse_job_owner()? });
+        }
+        if self.word("RESUME") {
+            return Ok(Statement::Resume { name: self.parse_job_owner()? });
         }
         if self.words(&["START", "TRANSACTION"]) || self.word("BEGIN") {
             let _ = self.word("TRANSACTION") || self.word("WORK");
@@ -46,6 +57,14 @@ impl StatementParser<'_> {
             return Ok(Statement::Deallocate { name });
         }
         self.parse_other()
+    }
+
+    /// `{MATERIALIZED VIEW | SINK} name`.
+    fn parse_job_owner(&mut self) -> Result<ObjectName> {
+        if !self.words(&["MATERIALIZED", "VIEW"]) && !self.word("SINK") {
+            return Err(self.unexpected());
+        }
+        self.name()
     }
 
     fn parse_end(&mut self, statement: Statement) -> Result<Statement> {
@@ -188,26 +207,16 @@ impl StatementParser<'_> {
     }
 
     fn parse_other(&mut self) -> Result<Statement> {
-        let nothing = [
-            ("UNLISTEN", "UNLISTEN"),
-            ("CLOSE", "CLOSE CURSOR"),
-            ("ANALYZE", "ANALYZE"),
-            ("VACUUM", "VACUUM"),
-        ];
-        for (word, tag) in nothing {
-            if self.word(word) {
-                let tag = if word == "CLOSE" && self.peek_word(0, "ALL") { "CLOSE CURSOR ALL" } else { tag };
+        for tag in ["UNLISTEN", "ANALYZE", "VACUUM"] {
+            if self.word(tag) {
                 self.skip_rest();
                 return Ok(Statement::NoOperation { tag });
             }
         }
-        let refused: [(&str, &'static str); 17] = [
+        let refused: [(&str, &'static str); 13] = [
             ("ALTER", "Drop the object and create it again."),
             ("TRUNCATE", "Use DELETE FROM without WHERE."),
             ("COPY", "Use INSERT, or a source with connector = 'file'."),
-            ("DECLARE", "Send the query itself; results are streamed."),
-            ("FETCH", "Send the query itself; results are streamed."),
-            ("MOVE", "Send the query itself; results are streamed."),
             ("LISTEN", "Read the materialized view instead."),
             ("NOTIFY", "Write to a table instead."),
             ("GRANT", "There is one role, weir, which may do everything."),
@@ -218,7 +227,6 @@ impl StatementParser<'_> {
             ("MERGE", "Use INSERT, UPDATE and DELETE."),
             ("CALL", "There are no procedures."),
             ("DO", "There are no procedural languages."),
-            ("SUBSCRIBE", "Read the materialized view, or write its changes out with CREATE SINK."),
         ];
         for (word, hint) in refused {
             if self.word(word) {

@@ -13,6 +13,7 @@ use weir_common::{Error, Result};
 
 use super::{DIALECT, errors, limits, syntax_error};
 use crate::ast::{CommentTarget, ParsedStatement, Statement};
+use crate::bound::FetchKind;
 use crate::position::SourceText;
 
 /// Parses one statement.
@@ -73,6 +74,11 @@ impl<'a> StatementParser<'a> {
             "EXPLAIN" => self.parse_explain(),
             "COMMENT" => self.parse_comment(),
             "REFRESH" => self.parse_refresh(),
+            "SUBSCRIBE" => self.parse_subscribe(),
+            "DECLARE" => self.parse_declare(),
+            "FETCH" => self.parse_fetch(FetchKind::Fetch),
+            "MOVE" => self.parse_fetch(FetchKind::Move),
+            "CLOSE" => self.parse_close(),
             _ => self.parse_session_statement(),
         }
     }

@@ -25,6 +25,11 @@ pub struct RelationPin {
 }
 
 impl RelationPin {
+    /// The oldest epoch that can be read.
+    pub fn oldest(&self) -> Epoch {
+        self.base_epoch
+    }
+
     /// The relation after every change stamped `<= epoch`. All of them must have been applied, and the pin
     /// must not have been taken after a checkpoint beyond `epoch`.
     pub fn at(self, epoch: Epoch) -> RelationSnapshot {

@@ -75,7 +75,7 @@ impl Session {
         self.commit(writes, locks).await
     }
 
-    async fn commit(&self, writes: Writes, locks: Vec<TableLock>) -> Result<()> {
+    async fn commit(&mut self, writes: Writes, locks: Vec<TableLock>) -> Result<()> {
         let is_change = |(_, changes): &(ObjectId, Vec<ChangeBatch>)| !changes.is_empty();
         let writes: Vec<TableWrite> = writes
             .into_iter()
@@ -91,7 +91,7 @@ impl Session {
             drop(locks);
             committed
         });
-        committed.await.map_err(|e| Error::internal(format!("commit: {e}")))??;
+        self.last_commit = committed.await.map_err(|e| Error::internal(format!("commit: {e}")))??;
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use weir_exec::error::from_datafusion;
 use weir_planner::bound::BoundQuery;
 use weir_planner::logical::replace_scans;
 use weir_planner::{OutputColumn, RelationKind, RelationSource};
-use weir_runtime::RelationStatus;
+use weir_runtime::{Consistency, RelationStatus};
 
 use crate::outcome::{Outcome, RowStream, RowsTag};
 use crate::session::Session;
@@ -130,7 +130,20 @@ impl Session {
         if purpose == Purpose::Select && self.transaction.is_pinned() {
             return self.read_pinned(&catalog, relations).await;
         }
-        snapshots_of(&self.env, relations).await
+        let consistency = match purpose {
+            Purpose::Select => self.consistency(),
+            Purpose::Write => Consistency::Strict,
+        };
+        snapshots_of(&self.env, relations, consistency).await
+    }
+
+    /// What `weir.consistency` asks of a read.
+    fn consistency(&self) -> Consistency {
+        match self.settings.show("weir.consistency").as_deref() {
+            Ok("session") => Consistency::Session(self.last_commit),
+            Ok("eventual") => Consistency::Eventual,
+            _ => Consistency::Strict,
+        }
     }
 
     /// Errors: 0A000 for a source, which only jobs can read, 55000 for what could not be started.
@@ -182,13 +195,13 @@ impl Session {
     /// Reads of a block that shows one epoch throughout: the first one takes every relation there is.
     async fn read_pinned(&mut self, catalog: &CatalogSnapshot, relations: &[ObjectId]) -> Result<Snapshots> {
         if self.transaction.pinned().is_none() {
-            let failed = self.env.failed_jobs();
+            let resting = self.env.resting_jobs();
             let is_running = |id: &ObjectId| {
                 relations.contains(id)
-                    || (!failed.contains(id) && self.env.check_not_broken(catalog, *id).is_ok())
+                    || (!resting.contains(id) && self.env.check_not_broken(catalog, *id).is_ok())
             };
             let stored = catalog.user_objects().filter(|o| o.is_stored()).map(|o| o.id).filter(is_running);
-            let all = snapshots_of(&self.env, &stored.collect::<Vec<_>>()).await?;
+            let all = snapshots_of(&self.env, &stored.collect::<Vec<_>>(), Consistency::Strict).await?;
             self.transaction.pin(all);
         }
         let pinned = self.transaction.pinned().expect("pinned above");
@@ -205,8 +218,12 @@ impl Session {
     }
 }
 
-async fn snapshots_of(env: &crate::Environment, relations: &[ObjectId]) -> Result<Snapshots> {
-    let view = env.runtime.read(relations).await?;
+async fn snapshots_of(
+    env: &crate::Environment,
+    relations: &[ObjectId],
+    consistency: Consistency,
+) -> Result<Snapshots> {
+    let view = env.runtime.read(relations, consistency).await?;
     Ok(view.snapshots.into_iter().map(|(id, snapshot)| (id, Arc::new(snapshot))).collect::<HashMap<_, _>>())
 }
 

@@ -205,7 +205,7 @@ pub const DEFINITIONS: &[Definition] = &[
         "weir.consistency",
         "strict",
         Kind::Choice(&["strict", "session", "eventual"]),
-        "Sets how fresh a read must be: strict waits for every write acknowledged before it.",
+        "Sets how fresh a read is: of all writes before it (strict), of the session's own, or what is there.",
     ),
     define("work_mem", "4096", Kind::Memory, "Sets the memory to be used for query workspaces."),
     define("xmlbinary", "base64", Kind::Text, "Sets how binary values are to be encoded in XML."),

@@ -145,3 +145,65 @@ async fn drops_respect_dependents() {
         ]
     );
 }
+
+/// Whatever the consistency, a statement shows its relations at one epoch: the view over pairs has the square of the
+/// table's count, however far it lags behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lagging_view_is_read_at_one_epoch_with_its_table() {
+    const ROWS: i64 = 1500;
+    let mut db = Db::open();
+    let insert = format!("INSERT INTO t SELECT 1 FROM generate_series(1, {ROWS})");
+    db.setup(&[
+        "CREATE TABLE t (k int)",
+        "CREATE MATERIALIZED VIEW pairs AS SELECT count(*) AS n FROM t a JOIN t b ON a.k = b.k",
+    ])
+    .await;
+    let both = "SELECT (SELECT count(*) FROM t), (SELECT n FROM pairs)";
+    let shown = |rows: i64| format!("{rows}|{}", rows * rows);
+    for round in 1..=3 {
+        db.setup(&["SET weir.consistency = eventual", &insert]).await;
+        for _ in 0..5 {
+            let seen = db.run(both).await;
+            let rows: i64 = seen.split('|').next().unwrap().parse().unwrap();
+            assert_eq!(seen, shown(rows));
+            assert!(rows == (round - 1) * ROWS || rows == round * ROWS, "{seen}");
+        }
+        let level = if round == 2 { "session" } else { "strict" };
+        db.setup(&[&format!("SET weir.consistency = {level}")]).await;
+        assert_eq!(db.run(both).await, shown(round * ROWS), "{level}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_view_holds_nobody_back_and_catches_up() {
+    let mut db = shop().await;
+    db.setup(&[
+        "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM orders",
+        "CREATE MATERIALIZED VIEW twice AS SELECT n * 2 AS n FROM n",
+        "CREATE MATERIALIZED VIEW other AS SELECT sum(amount) AS total FROM orders",
+    ])
+    .await;
+    db.check(&[
+        ("PAUSE MATERIALIZED VIEW n", "PAUSE"),
+        ("INSERT INTO orders VALUES (20, 1, 1)", "INSERT 0 1"),
+        ("SELECT * FROM other", "113"),
+        ("FLUSH", "FLUSH"),
+        ("SELECT state FROM sys.jobs ORDER BY name", "paused\nrunning\nrunning"),
+        ("SELECT * FROM n", "ERROR 55000: materialized view \"n\" is paused"),
+        ("SELECT * FROM twice", "ERROR 55000: materialized view \"n\" is paused"),
+        ("WAIT FOR MATERIALIZED VIEW n", "ERROR 55000: materialized view \"n\" is paused"),
+        ("SET weir.consistency = eventual", "SET"),
+        ("SELECT * FROM n", "3"),
+        ("RESET weir.consistency", "RESET"),
+        ("RESUME MATERIALIZED VIEW n", "RESUME"),
+        ("WAIT FOR MATERIALIZED VIEW twice", "WAIT"),
+        ("SELECT * FROM twice", "8"),
+        ("PAUSE MATERIALIZED VIEW twice", "PAUSE"),
+        ("INSERT INTO orders VALUES (21, 1, 1)", "INSERT 0 1"),
+        ("SELECT * FROM n", "5"),
+        ("PAUSE MATERIALIZED VIEW orders", "ERROR 42809: \"orders\" is not a materialized view or sink"),
+    ])
+    .await;
+    let mut db = db.reopen();
+    db.check(&[("SELECT * FROM twice", "10")]).await;
+}

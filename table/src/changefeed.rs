@@ -1,0 +1,183 @@
+//! SUBSCRIBE: the changes of a relation as rows.
+//!
+//! ```text
+//!   op             ts                    k | v
+//!   insert         … the snapshot …      1 | a
+//!   update_delete  12:00:01.5            1 | a      a key's old row and its new one,
+//!   update_insert  12:00:01.5            1 | b      one behind the other
+//!   delete         12:00:02.1            1 | b
+//! ```
+//! `ts` is when the change was committed: every change of one moment has the same, later ones have greater ones, and
+//! a client that lost its connection goes on `WITH (after = '…')` the last `ts` it has worked in. A row
+//! `progress` says that the relation is complete up to its `ts`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use weir_common::change::record_batch;
+use weir_common::key::KeyEncoder;
+use weir_common::{ChangeBatch, Error, RelationKey, RelationSchema, Result, SqlType};
+use weir_planner::bound::{BoundSubscribe, SubscribeFrom};
+use weir_runtime::{Changes, Subscription};
+
+use crate::outcome::{Outcome, RowStream, RowsTag};
+use crate::query::result_schema;
+use crate::session::Session;
+
+/// Rows of a snapshot that come at once.
+const SNAPSHOT_ROWS: usize = 4096;
+
+/// A subscription with the shape of its rows.
+pub(crate) struct Changefeed {
+    subscription: Subscription,
+    relation: RelationSchema,
+    schema: SchemaRef,
+    progress: bool,
+    /// The time of the last `progress` row.
+    reported: i64,
+}
+
+impl Session {
+    /// Runs SUBSCRIBE: rows come until the client has enough.
+    pub(crate) async fn subscribe(&mut self, bound: &BoundSubscribe) -> Result<Outcome> {
+        let feed = self.changefeed(bound).await?;
+        let columns = bound.columns.clone();
+        Ok(Outcome::Rows { columns, stream: feed.into_stream(), tag: RowsTag::Counted("SUBSCRIBE") })
+    }
+
+    /// Begins a subscription. What the session wrote in an implicit block is committed before.
+    pub(crate) async fn changefeed(&mut self, bound: &BoundSubscribe) -> Result<Changefeed> {
+        let catalog = self.env.catalog.snapshot();
+        self.env.check_not_broken(&catalog, bound.relation)?;
+        if self.transaction.block() == crate::transaction::Block::Implicit {
+            self.commit_writes().await?;
+        }
+        let from = match bound.from {
+            SubscribeFrom::Snapshot => weir_runtime::SubscribeFrom::Snapshot,
+            SubscribeFrom::Now => weir_runtime::SubscribeFrom::Now,
+            SubscribeFrom::After(time) => weir_runtime::SubscribeFrom::After(time),
+        };
+        let subscription = self.env.runtime.subscribe(bound.relation, from).await?;
+        let relation = subscription.schema().clone();
+        let schema = result_schema(&bound.columns);
+        Ok(Changefeed { subscription, relation, schema, progress: bound.progress, reported: i64::MIN })
+    }
+}
+
+impl Changefeed {
+    /// All rows: the snapshot, then changes as they come, for ever.
+    pub(crate) fn into_stream(mut self) -> RowStream {
+        let snapshot = self.snapshot();
+        let changes = futures::stream::unfold(Some(self), |feed| async {
+            let mut feed = feed?;
+            match feed.next().await {
+                Ok(batches) => Some((futures::stream::iter(batches.into_iter().map(Ok)).boxed(), Some(feed))),
+                Err(error) => Some((futures::stream::iter([Err(error)]).boxed(), None)),
+            }
+        });
+        snapshot.chain(changes.flatten()).boxed()
+    }
+
+    /// The rows that the subscription begins with, once.
+    pub(crate) fn snapshot(&mut self) -> RowStream {
+        let Some((time, snapshot)) = self.subscription.take_snapshot() else {
+            return futures::stream::empty().boxed();
+        };
+        let project: Vec<usize> = (0..self.relation.columns.len()).collect();
+        let schema = Arc::clone(&self.schema);
+        let rows = snapshot.scan(&project, SNAPSHOT_ROWS).map(move |batch| {
+            let batch = batch?;
+            labelled(&schema, vec!["insert"; batch.num_rows()], time, batch.columns())
+        });
+        let progress = self.progress_row(time).transpose();
+        futures::stream::iter(rows.chain(progress)).boxed()
+    }
+
+    /// Waits for more, and gives it.
+    pub(crate) async fn next(&mut self) -> Result<Vec<RecordBatch>> {
+        let changes = self.subscription.next().await?;
+        self.rows_of(changes)
+    }
+
+    /// What was committed before the call and not given yet.
+    pub(crate) async fn next_committed(&mut self) -> Result<Vec<RecordBatch>> {
+        let changes = self.subscription.next_committed().await?;
+        self.rows_of(changes)
+    }
+
+    fn rows_of(&mut self, changes: Changes) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::with_capacity(changes.epochs.len() + 1);
+        for (time, epoch) in changes.epochs {
+            batches.push(self.epoch_rows(time, &epoch)?);
+        }
+        batches.extend(self.progress_row(changes.upto)?);
+        Ok(batches)
+    }
+
+    /// The changes of one epoch: each delete followed by the insert of the same key, if there is one.
+    fn epoch_rows(&self, time: i64, changes: &[ChangeBatch]) -> Result<RecordBatch> {
+        let rows = concat_batches(&changes[0].rows.schema(), changes.iter().map(|c| &c.rows));
+        let rows = rows.map_err(Error::internal)?;
+        let ops: Vec<i8> = changes.iter().flat_map(|c| (0..c.len()).map(|row| c.op(row))).collect();
+        let RelationKey::Columns(key) = &self.relation.key else {
+            let words = ops.iter().map(|op| if *op > 0 { "insert" } else { "delete" }).collect();
+            return labelled(&self.schema, words, time, rows.columns());
+        };
+        let (order, words) = paired(&rows, &ops, key)?;
+        let order = UInt32Array::from(order);
+        let columns = arrow::compute::take_arrays(rows.columns(), &order, None).map_err(Error::internal)?;
+        labelled(&self.schema, words, time, &columns)
+    }
+
+    fn progress_row(&mut self, time: i64) -> Result<Option<RecordBatch>> {
+        if !self.progress || time <= self.reported {
+            return Ok(None);
+        }
+        self.reported = time;
+        let nulls: Vec<ArrayRef> =
+            self.relation.data_types().iter().map(|ty| new_null_array(ty, 1)).collect();
+        labelled(&self.schema, vec!["progress"], time, &nulls).map(Some)
+    }
+}
+
+/// The order of rows in which a key's delete and insert stand one behind the other, and the word of each.
+fn paired(rows: &RecordBatch, ops: &[i8], key: &[usize]) -> Result<(Vec<u32>, Vec<&'static str>)> {
+    let columns: Vec<ArrayRef> = key.iter().map(|column| Arc::clone(rows.column(*column))).collect();
+    let types: Vec<_> = columns.iter().map(|column| column.data_type().clone()).collect();
+    let keys = KeyEncoder::new(&types)?.encode(&columns)?;
+    let mut inserts: HashMap<&[u8], usize> = HashMap::new();
+    let mut deletes: HashMap<&[u8], usize> = HashMap::new();
+    for (row, op) in ops.iter().enumerate() {
+        if *op > 0 { &mut inserts } else { &mut deletes }.insert(keys.row(row), row);
+    }
+    let (mut order, mut words) = (Vec::with_capacity(ops.len()), Vec::with_capacity(ops.len()));
+    for (row, op) in ops.iter().enumerate() {
+        let key = keys.row(row);
+        match (*op > 0, inserts.get(key), deletes.get(key)) {
+            (true, _, Some(_)) => {}
+            (true, _, None) => (order.push(row as u32), words.push("insert")).0,
+            (false, Some(new), _) => {
+                order.extend([row as u32, *new as u32]);
+                words.extend(["update_delete", "update_insert"]);
+            }
+            (false, None, _) => (order.push(row as u32), words.push("delete")).0,
+        }
+    }
+    Ok((order, words))
+}
+
+/// Rows with their first two columns.
+fn labelled(schema: &SchemaRef, words: Vec<&str>, time: i64, columns: &[ArrayRef]) -> Result<RecordBatch> {
+    let rows = words.len();
+    let ops: ArrayRef = Arc::new(StringArray::from(words));
+    let times = TimestampMicrosecondArray::from_value(time, rows);
+    let times: ArrayRef = Arc::new(times.with_data_type(SqlType::Timestamptz.arrow()));
+    let columns = [ops, times].into_iter().chain(columns.iter().cloned()).collect();
+    record_batch(Arc::clone(schema), columns, rows)
+}
