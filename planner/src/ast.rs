@@ -32,6 +32,10 @@ pub enum Statement {
     Insert(Box<Insert>),
     Update(Box<Update>),
     Delete(Box<Delete>),
+    Truncate {
+        names: Vec<ObjectName>,
+    },
+    Copy(Box<Copy>),
     CreateTable(CreateTable),
     CreateSource(CreateSource),
     CreateView(CreateView),
@@ -117,6 +121,52 @@ pub enum Statement {
         what: String,
         hint: &'static str,
     },
+}
+
+/// COPY.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    pub source: CopySource,
+    pub direction: CopyDirection,
+    pub end: CopyEnd,
+    /// Names in lower case, as in the parenthesised form; older forms are normalised to it.
+    pub options: Vec<(String, CopyValue)>,
+    /// WHERE was given.
+    pub filtered: bool,
+}
+
+/// What COPY copies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopySource {
+    /// The columns are empty when none are named.
+    Table {
+        name: ObjectName,
+        columns: Vec<Ident>,
+    },
+    Statement(Box<ParsedStatement>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyDirection {
+    From,
+    To,
+}
+
+/// Where the text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyEnd {
+    Client,
+    File,
+    Program,
+}
+
+/// The value of an option of COPY.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyValue {
+    Absent,
+    Text(String),
+    Columns(Vec<Ident>),
+    AllColumns,
 }
 
 /// CREATE TABLE.

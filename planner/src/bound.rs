@@ -11,6 +11,7 @@ use weir_catalog::{ColumnDef, WatermarkDef};
 use weir_common::{Column, ObjectId, RelationKey, SqlType};
 
 use crate::ast::ParsedStatement;
+use crate::copy::{BoundCopyFrom, BoundCopyTo};
 
 /// A column of a result as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,22 +41,42 @@ pub struct BoundInsert {
     pub table: ObjectId,
     /// Yields all columns of the table in order, defaults filled in, in the columns' types.
     pub query: BoundQuery,
+    pub conflict: Option<BoundConflict>,
+    /// RETURNING, over the rows inserted or updated.
+    pub returning: Option<BoundQuery>,
+}
+
+/// ON CONFLICT on the primary key.
+#[derive(Clone, Debug)]
+pub struct BoundConflict {
+    /// Over given rows (number int8, row that is there, row proposed): yields (number, new row) for those to be
+    /// updated. `None` is DO NOTHING.
+    pub update: Option<BoundQuery>,
 }
 
 /// UPDATE.
 #[derive(Clone, Debug)]
 pub struct BoundUpdate {
     pub table: ObjectId,
-    /// Yields the columns of the old row, then those of the new row.
+    /// Yields the columns of the old row, those of the new row, with RETURNING those of the joined items, and the
+    /// row's number.
     pub query: BoundQuery,
+    /// Whether the last column numbers the rows of a table without a key: the first row of a number counts.
+    pub is_numbered: bool,
+    /// RETURNING, over the new row and the columns of the joined items.
+    pub returning: Option<BoundQuery>,
 }
 
 /// DELETE.
 #[derive(Clone, Debug)]
 pub struct BoundDelete {
     pub table: ObjectId,
-    /// Yields the rows to delete, all columns.
+    /// Yields the rows to delete, with RETURNING the columns of the joined items, and the row's number.
     pub query: BoundQuery,
+    /// As in [`BoundUpdate`].
+    pub is_numbered: bool,
+    /// RETURNING, over the old row and the columns of the joined items.
+    pub returning: Option<BoundQuery>,
 }
 
 /// A name for an object to be created.
@@ -307,6 +328,10 @@ pub enum BoundStatement {
     Insert(BoundInsert),
     Update(BoundUpdate),
     Delete(BoundDelete),
+    /// TRUNCATE: all rows of each table.
+    Truncate(Vec<BoundDelete>),
+    CopyFrom(BoundCopyFrom),
+    CopyTo(BoundCopyTo),
     CreateTable(BoundCreateTable),
     CreateSource(BoundCreateSource),
     CreateView(BoundCreateView),
@@ -413,10 +438,14 @@ impl BoundStatement {
     /// The columns of the rows this statement answers with; `None` when it answers with a command tag only, or
     /// with rows whose shape is the session's to say (EXPLAIN, SHOW).
     pub fn columns(&self) -> Option<&[OutputColumn]> {
-        match self {
-            BoundStatement::Query(query) => Some(&query.columns),
-            BoundStatement::Subscribe(subscribe) => Some(&subscribe.columns),
+        let query = match self {
+            BoundStatement::Query(query) => Some(query),
+            BoundStatement::Insert(insert) => insert.returning.as_ref(),
+            BoundStatement::Update(update) => update.returning.as_ref(),
+            BoundStatement::Delete(delete) => delete.returning.as_ref(),
+            BoundStatement::Subscribe(subscribe) => return Some(&subscribe.columns),
             _ => None,
-        }
+        };
+        query.map(|query| query.columns.as_slice())
     }
 }

@@ -16,6 +16,7 @@ pub mod ast;
 pub mod binder;
 pub mod bound;
 pub mod context;
+pub mod copy;
 pub mod explain;
 pub mod logical;
 pub mod parser;

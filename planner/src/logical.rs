@@ -25,6 +25,8 @@ pub enum RelationKind {
     Source,
     /// A virtual table over the catalog and the server's state.
     System,
+    /// Rows that the session gives when the plan runs: what a statement has changed, for RETURNING.
+    Given,
 }
 
 /// The `TableSource` of every relation in a bound plan.

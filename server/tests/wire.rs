@@ -264,8 +264,8 @@ async fn errors_carry_position_detail_and_hint() {
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code(), &SqlState::UNIQUE_VIOLATION);
     assert_eq!(error.detail(), Some("Key (k)=(7) already exists."));
-    let error = client.batch_execute("COPY t FROM STDIN").await.unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    let error = client.batch_execute("COPY t FROM '/etc/passwd'").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     assert_eq!(sqlstate(&client, "SELECT $1::int4").await, "42P02");
     // The connection goes on after all of them.
     assert_eq!(first_value(&client, "SELECT 1").await, "1");

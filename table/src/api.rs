@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use weir_common::Result;
+use weir_common::{Error, Result};
 
 use crate::environment::Environment;
 use crate::outcome::Outcome;
@@ -28,6 +28,11 @@ impl Environment {
             rows = match session.execute(&prepared, Vec::new()).await? {
                 Outcome::Rows { stream, .. } => stream.try_collect().await?,
                 Outcome::Command { .. } => Vec::new(),
+                Outcome::CopyIn(_) | Outcome::CopyOut(_) => {
+                    return Err(
+                        Error::unsupported("COPY without a client").with_hint("Use INSERT or SELECT.")
+                    );
+                }
             };
         }
         Ok(rows)

@@ -25,6 +25,7 @@
 mod activity;
 mod api;
 mod changefeed;
+mod copy;
 mod cursors;
 mod ddl;
 mod dml;
@@ -45,6 +46,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
+pub use copy::{CopyEncoder, CopyIn, CopyOut};
 pub use environment::Environment;
 pub use outcome::{
     ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, RowsTag, Severity, TransactionStatus,

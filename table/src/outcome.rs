@@ -9,6 +9,8 @@ use futures::stream::BoxStream;
 use weir_common::{Result, SqlState, SqlType};
 use weir_planner::{OutputColumn, ParsedStatement};
 
+use crate::copy::{CopyIn, CopyOut};
+
 /// Rows of a statement, made as they are polled. Dropping the stream cancels the statement.
 pub type RowStream = BoxStream<'static, Result<RecordBatch>>;
 
@@ -19,6 +21,10 @@ pub enum Outcome {
     Rows { columns: Vec<OutputColumn>, stream: RowStream, tag: RowsTag },
     /// No result set, only a command tag.
     Command { tag: String },
+    /// COPY FROM STDIN: text is to be pushed, and then [`crate::Session::finish_copy`] called.
+    CopyIn(Box<CopyIn>),
+    /// COPY TO STDOUT; the tag is `COPY` with the number of rows.
+    CopyOut(CopyOut),
 }
 
 /// The command tag of a statement that returns rows.
@@ -49,6 +55,18 @@ pub struct Prepared {
     pub params: Vec<SqlType>,
     /// The result columns; `None` when the statement returns no rows.
     pub columns: Option<Vec<OutputColumn>>,
+}
+
+impl Prepared {
+    /// Whether it changes nothing, so that it may be given up half-way.
+    pub fn only_reads(&self) -> bool {
+        use weir_planner::Statement;
+        let writes = matches!(
+            self.statement.statement,
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::Execute { .. }
+        );
+        self.columns.is_some() && !writes
+    }
 }
 
 /// The value of a parameter.

@@ -15,6 +15,7 @@ use weir_common::{Epoch, Error, Result, SqlState, SqlType};
 use weir_planner::{BindContext, BoundStatement, ParamTypes, ParsedStatement, SessionInfo, Statement};
 
 use crate::activity::Seat;
+use crate::copy::CopyOut;
 use crate::cursors::Cursors;
 use crate::environment::Environment;
 use crate::outcome::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, TransactionStatus};
@@ -144,7 +145,10 @@ impl Session {
             Outcome::Rows { columns, stream, tag } => {
                 Outcome::Rows { columns, stream: self.watched(stream, deadline), tag }
             }
-            command @ Outcome::Command { .. } => command,
+            Outcome::CopyOut(copy) => {
+                Outcome::CopyOut(CopyOut { stream: self.watched(copy.stream, deadline), ..copy })
+            }
+            other @ (Outcome::Command { .. } | Outcome::CopyIn(_)) => other,
         })
     }
 
@@ -309,7 +313,7 @@ impl Session {
         }
     }
 
-    fn note_failure<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(crate) fn note_failure<T>(&mut self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.transaction.fail();
         }

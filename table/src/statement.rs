@@ -25,10 +25,13 @@ impl Session {
         parsed: &ParsedStatement,
     ) -> Result<Outcome> {
         match bound {
-            BoundStatement::Query(query) => self.select(&query).await,
-            BoundStatement::Insert(insert) => self.insert(&insert).await,
-            BoundStatement::Update(update) => self.update(&update).await,
-            BoundStatement::Delete(delete) => self.delete(&delete).await,
+            bound @ (BoundStatement::Query(_)
+            | BoundStatement::Insert(_)
+            | BoundStatement::Update(_)
+            | BoundStatement::Delete(_)) => self.run_rows(bound).await,
+            BoundStatement::Truncate(tables) => self.truncate(&tables).await,
+            BoundStatement::CopyFrom(copy) => self.begin_copy(&copy),
+            BoundStatement::CopyTo(copy) => self.copy_out(copy).await,
             BoundStatement::Explain { options, statement } => self.explain(options, *statement).await,
             BoundStatement::ExplainObject { options, object } => self.explain_object(options, object),
             BoundStatement::ShowCreate { object } => self.show_create(object),
@@ -62,10 +65,21 @@ impl Session {
         }
     }
 
+    /// Carries out a query or DML.
+    pub(crate) async fn run_rows(&mut self, bound: BoundStatement) -> Result<Outcome> {
+        match bound {
+            BoundStatement::Query(query) => self.select(&query).await,
+            BoundStatement::Insert(insert) => self.insert(&insert).await,
+            BoundStatement::Update(update) => self.update(&update).await,
+            BoundStatement::Delete(delete) => self.delete(&delete).await,
+            BoundStatement::Subscribe(subscribe) => self.subscribe(&subscribe).await,
+            _ => Err(Error::internal("a statement without rows")),
+        }
+    }
+
     /// The result columns of a statement; `None` when it returns no rows.
     pub(crate) fn describe(&self, bound: &BoundStatement) -> Result<Option<Vec<OutputColumn>>> {
         Ok(match bound {
-            BoundStatement::Query(query) => Some(query.columns.clone()),
             BoundStatement::Explain { .. } | BoundStatement::ExplainObject { .. } => {
                 Some(rows::text_columns(&rows::EXPLAIN))
             }
@@ -75,11 +89,10 @@ impl Session {
             }
             BoundStatement::ShowVariable { name } => Some(rows::text_columns(&[shown_name(name).as_str()])),
             BoundStatement::Execute { name, .. } => self.statements.find(name)?.columns.clone(),
-            BoundStatement::Subscribe(subscribe) => Some(subscribe.columns.clone()),
             BoundStatement::Fetch { name, kind: FetchKind::Fetch, .. } => {
                 Some(self.cursors.columns(name)?.to_vec())
             }
-            _ => None,
+            other => other.columns().map(<[_]>::to_vec),
         })
     }
 

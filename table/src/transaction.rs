@@ -51,6 +51,8 @@ pub struct Transaction {
     /// What `now()` is.
     started_at: i64,
     writes: Writes,
+    /// Whether ON CONFLICT decided something by rows that were there.
+    decided_conflicts: bool,
     locks: HashMap<ObjectId, TableLock>,
     pinned: Option<Snapshots>,
 }
@@ -182,8 +184,19 @@ impl Transaction {
         !self.writes.is_empty()
     }
 
+    /// Notes that ON CONFLICT decided something by rows that were there.
+    pub fn decided_conflicts(&mut self) {
+        self.decided_conflicts = true;
+    }
+
+    /// Whether it did since the last commit.
+    pub fn has_decided_conflicts(&self) -> bool {
+        self.decided_conflicts
+    }
+
     /// Takes what is to be committed, with the locks to be held until it is.
     pub fn take_writes(&mut self) -> (Writes, Vec<TableLock>) {
+        self.decided_conflicts = false;
         let locks = std::mem::take(&mut self.locks).into_values().collect();
         (std::mem::take(&mut self.writes), locks)
     }

@@ -133,7 +133,7 @@ impl Binder<'_> {
             .map_err(|e| e.at(self.span_position(alias.name.span)))
     }
 
-    fn check_aliases(&self, columns: &[ScopeColumn]) -> Result<()> {
+    pub(crate) fn check_aliases(&self, columns: &[ScopeColumn]) -> Result<()> {
         // Two items of the same name stand apart by their columns' scans: names repeat within a table only then.
         let mut seen = std::collections::HashMap::new();
         for column in columns.iter().filter(|c| c.table.is_some() && c.column.relation.is_some()) {

@@ -58,7 +58,7 @@ impl Binder<'_> {
         })
     }
 
-    fn bind_with(&self, with: Option<&With>) -> Result<Vec<Cte>> {
+    pub(crate) fn bind_with(&self, with: Option<&With>) -> Result<Vec<Cte>> {
         let Some(with) = with else { return Ok(Vec::new()) };
         let mut ctes: Vec<Cte> = Vec::with_capacity(with.cte_tables.len());
         for cte in &with.cte_tables {

@@ -158,6 +158,25 @@ impl Binder<'_> {
         Ok(Relation { plan: LogicalPlan::TableScan(scan), columns })
     }
 
+    /// A scan of rows that the session gives when the plan runs; the columns are found by the names given.
+    pub(crate) fn given_rows(&self, columns: Vec<ScopeColumn>) -> Result<Relation> {
+        let stored = |(i, c): (usize, &ScopeColumn)| Column {
+            id: u16::try_from(i + 1).unwrap_or(u16::MAX),
+            name: format!("c{}", i + 1),
+            ty: c.ty.clone(),
+            nullable: true,
+        };
+        let schema = RelationSchema {
+            columns: columns.iter().enumerate().map(stored).collect(),
+            key: RelationKey::Bag,
+        };
+        let source = source(ObjectId(0), RelationKind::Given, String::new(), "rows".to_owned(), schema);
+        let scanned = self.scan(source, None)?;
+        let columns = columns.into_iter().zip(scanned.columns);
+        let columns = columns.map(|(c, scanned)| ScopeColumn { column: scanned.column, ..c }).collect();
+        Ok(Relation { plan: scanned.plan, columns })
+    }
+
     /// A name for a scan that no other scan of the statement has.
     fn scan_name(&self, wanted: &str) -> String {
         let mut taken = self.scan_names.borrow_mut();

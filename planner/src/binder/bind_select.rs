@@ -84,6 +84,12 @@ impl Binder<'_> {
 
     fn bind_items(&self, projection: &[SelectItem], scope: &Scope<'_>) -> Result<Vec<Item>> {
         let cx = ExprContext { scope, clause: "SELECT", aggregates: true, windows: true };
+        self.bind_items_in(projection, cx)
+    }
+
+    /// A select list in this context.
+    pub(crate) fn bind_items_in(&self, projection: &[SelectItem], cx: ExprContext<'_>) -> Result<Vec<Item>> {
+        let scope = cx.scope;
         let mut items = Vec::new();
         for item in projection {
             match item {
@@ -193,7 +199,7 @@ impl Binder<'_> {
     }
 
     /// Projection, DISTINCT, Sort, and the removal of hidden columns.
-    fn finish_select(
+    pub(crate) fn finish_select(
         &self,
         plan: LogicalPlan,
         items: Vec<Item>,

@@ -1,9 +1,10 @@
 //! The choice of what a statement is bound as.
 
-use sqlparser::ast::Spanned;
+use sqlparser::ast::{Query, SetExpr, Spanned, Statement as SqlStatement};
 use weir_common::{Error, Result};
 
 use super::Binder;
+use super::scope::Scope;
 use crate::ast::{CommentTarget, ExplainTarget, ParsedStatement, Show, Statement};
 use crate::bound::{BoundStatement, ExplainStage};
 use crate::parser::fold;
@@ -12,10 +13,15 @@ impl Binder<'_> {
     pub(crate) fn bind_statement(&self, parsed: &ParsedStatement) -> Result<BoundStatement> {
         let statement = &parsed.statement;
         Ok(match statement {
-            Statement::Query(query) => BoundStatement::Query(self.bind_top_query(query)?),
-            Statement::Insert(insert) => BoundStatement::Insert(self.bind_insert(insert)?),
-            Statement::Update(update) => BoundStatement::Update(self.bind_update(update)?),
-            Statement::Delete(delete) => BoundStatement::Delete(self.bind_delete(delete)?),
+            Statement::Query(query) => self.bind_query_statement(query)?,
+            Statement::Insert(insert) => BoundStatement::Insert(self.bind_insert(insert, &Scope::default())?),
+            Statement::Update(update) => BoundStatement::Update(self.bind_update(update, &Scope::default())?),
+            Statement::Delete(delete) => BoundStatement::Delete(self.bind_delete(delete, &Scope::default())?),
+            Statement::Copy(copy) => self.bind_copy(copy)?,
+            Statement::Truncate { names } => {
+                let tables: Result<_> = names.iter().map(|name| self.bind_truncate(name)).collect();
+                BoundStatement::Truncate(tables?)
+            }
             Statement::CreateTable(create) => {
                 BoundStatement::CreateTable(self.bind_create_table(create, &parsed.sql)?)
             }
@@ -42,6 +48,22 @@ impl Binder<'_> {
             | Statement::Fetch { .. }
             | Statement::CloseCursor { .. } => self.bind_cursor_statement(statement)?,
             other => self.bind_session_statement(other)?,
+        })
+    }
+
+    /// A query, or `WITH … INSERT/UPDATE/DELETE`.
+    fn bind_query_statement(&self, query: &Query) -> Result<BoundStatement> {
+        let body = match query.body.as_ref() {
+            SetExpr::Insert(body) | SetExpr::Update(body) | SetExpr::Delete(body) => body,
+            _ => return self.bind_top_query(query).map(BoundStatement::Query),
+        };
+        let ctes = self.bind_with(query.with.as_ref())?;
+        let scope = Scope { ctes: &ctes, ..Scope::default() };
+        Ok(match body {
+            SqlStatement::Insert(insert) => BoundStatement::Insert(self.bind_insert(insert, &scope)?),
+            SqlStatement::Update(update) => BoundStatement::Update(self.bind_update(update, &scope)?),
+            SqlStatement::Delete(delete) => BoundStatement::Delete(self.bind_delete(delete, &scope)?),
+            _ => return Err(Error::unsupported("this statement after WITH")),
         })
     }
 

@@ -10,6 +10,7 @@
 
 mod bind_aggregate;
 mod bind_case;
+mod bind_copy;
 mod bind_create;
 mod bind_cursor;
 mod bind_datetime;
@@ -17,6 +18,7 @@ mod bind_dml;
 mod bind_expr;
 mod bind_from;
 mod bind_function;
+mod bind_insert;
 mod bind_join;
 mod bind_literal;
 mod bind_operator;
@@ -31,6 +33,7 @@ mod bind_show;
 mod bind_statement;
 mod bind_subquery;
 mod bind_type;
+mod bind_update;
 mod bind_values;
 mod bind_window;
 mod decorrelate;

@@ -213,10 +213,8 @@ impl StatementParser<'_> {
                 return Ok(Statement::NoOperation { tag });
             }
         }
-        let refused: [(&str, &'static str); 13] = [
+        let refused: [(&str, &'static str); 11] = [
             ("ALTER", "Drop the object and create it again."),
-            ("TRUNCATE", "Use DELETE FROM without WHERE."),
-            ("COPY", "Use INSERT, or a source with connector = 'file'."),
             ("LISTEN", "Read the materialized view instead."),
             ("NOTIFY", "Write to a table instead."),
             ("GRANT", "There is one role, weir, which may do everything."),

@@ -68,6 +68,8 @@ impl<'a> StatementParser<'a> {
             "SELECT" | "WITH" | "VALUES" => Ok(Statement::Query(self.query()?)),
             "TABLE" => Ok(Statement::Query(self.query()?)),
             "INSERT" | "UPDATE" | "DELETE" => self.parse_dml(),
+            "COPY" => self.parse_copy(),
+            "TRUNCATE" => self.parse_truncate(),
             "CREATE" => self.parse_create(),
             "DROP" => self.parse_drop(),
             "SHOW" | "DESCRIBE" | "DESC" => self.parse_show(),
@@ -90,6 +92,25 @@ impl<'a> StatementParser<'a> {
             SqlStatement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
             _ => Err(self.unexpected()),
         }
+    }
+
+    fn parse_truncate(&mut self) -> Result<Statement> {
+        self.expect_words(&["TRUNCATE"])?;
+        self.word("TABLE");
+        let mut names = Vec::new();
+        loop {
+            self.word("ONLY");
+            names.push(self.name()?);
+            if !self.token(&Token::Comma) {
+                break;
+            }
+        }
+        if self.words(&["RESTART", "IDENTITY"]) {
+            return Ok(self.unsupported("TRUNCATE … RESTART IDENTITY", "Use setval() on the sequence."));
+        }
+        self.words(&["CONTINUE", "IDENTITY"]);
+        let _ = self.word("CASCADE") || self.word("RESTRICT");
+        Ok(Statement::Truncate { names })
     }
 
     fn parse_comment(&mut self) -> Result<Statement> {

@@ -3,7 +3,7 @@
 use weir_common::SqlState;
 
 use super::parse;
-use crate::ast::{CreateView, Show, ShowObjects, SinkInput, Statement};
+use crate::ast::{CopyDirection, CreateView, Show, ShowObjects, SinkInput, Statement};
 
 fn one(sql: &str) -> Statement {
     let mut statements = parse(sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
@@ -126,5 +126,11 @@ fn own_statements() {
         panic!("not PREPARE")
     };
     assert_eq!((statement.sql.as_str(), types.len()), ("select $1", 1));
-    assert!(matches!(one("copy t from stdin"), Statement::Unsupported { .. }));
+    assert!(matches!(one("lock t"), Statement::Unsupported { .. }));
+    let Statement::Copy(copy) = one("copy t (a, b) to stdout with csv header null as '-' force quote a")
+    else {
+        panic!("not COPY")
+    };
+    let names: Vec<&str> = copy.options.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((copy.direction, names), (CopyDirection::To, vec!["format", "header", "null", "force_quote"]));
 }

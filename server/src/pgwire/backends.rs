@@ -28,6 +28,8 @@ pub struct Backend {
     pub secret: Bytes,
     /// Notifies what the session runs at the moment.
     pub cancel: Notify,
+    /// How many cancels have come: what runs in several steps compares it between them.
+    pub cancels: AtomicUsize,
 }
 
 /// A place among the allowed connections; freed when dropped.
@@ -59,7 +61,11 @@ impl Backends {
 
     /// Makes the session known under its number, with a new secret of `secret_bytes` bytes.
     pub fn register(self: &Arc<Self>, pid: i32, secret_bytes: usize) -> Registration {
-        let backend = Arc::new(Backend { secret: random_secret(secret_bytes), cancel: Notify::new() });
+        let backend = Arc::new(Backend {
+            secret: random_secret(secret_bytes),
+            cancel: Notify::new(),
+            cancels: AtomicUsize::new(0),
+        });
         self.live.lock().insert(pid, Arc::clone(&backend));
         Registration { backends: Arc::clone(self), pid, backend }
     }
@@ -68,6 +74,7 @@ impl Backends {
     pub fn cancel(&self, pid: i32, secret: &[u8]) {
         let found = self.live.lock().get(&pid).cloned();
         if let Some(backend) = found.filter(|b| same_bytes(&b.secret, secret)) {
+            backend.cancels.fetch_add(1, Ordering::SeqCst);
             backend.cancel.notify_waiters();
         }
     }

@@ -14,6 +14,7 @@ use pgwire::messages::startup::ParameterStatus;
 use weir_common::{Error, Result, SqlState};
 use weir_table::{ImplicitEnd, Outcome, ParamValue, Prepared, Session, TransactionStatus};
 
+use super::copy::Copying;
 use super::extended::Portal;
 use super::frontend::FrontendMessage;
 use super::report::{self, Severity};
@@ -35,6 +36,8 @@ pub struct Client {
     pub portals: HashMap<String, Portal>,
     /// Names of prepared statements without any text, which the session does not know.
     pub empty_statements: HashSet<String>,
+    /// The COPY FROM STDIN that is under way.
+    pub copying: Option<Copying>,
     /// Whether what runs only reads, so that it may be given up when its reader has gone.
     abandonable: Arc<AtomicBool>,
     /// Whether statements run in a block that the protocol, not the user, has opened.
@@ -48,6 +51,7 @@ impl Client {
             writer,
             portals: HashMap::new(),
             empty_statements: HashSet::new(),
+            copying: None,
             abandonable,
             implicit: false,
         }
@@ -55,10 +59,13 @@ impl Client {
 
     /// Does what a message asks for. Dropping the future cancels it.
     pub async fn answer(&mut self, message: FrontendMessage, pipeline: Pipeline) -> Result<(), Failure> {
+        if self.copying.is_some() {
+            return self.copy_message(message).await;
+        }
         match message {
             FrontendMessage::Query(sql) => {
                 self.simple_query(&sql).await?;
-                return self.ready().await;
+                return if self.copying.is_none() { self.ready().await } else { Ok(()) };
             }
             FrontendMessage::Parse { name, query, param_types } => self.parse(name, &query, &param_types)?,
             FrontendMessage::Bind(bind) => self.bind(bind)?,
@@ -73,7 +80,10 @@ impl Client {
                 return Err(Error::unsupported("the function call protocol message").into());
             }
             FrontendMessage::Password => return Err(violation("no password was asked for").into()),
-            FrontendMessage::Terminate | FrontendMessage::CopyLeftover => {}
+            FrontendMessage::Terminate
+            | FrontendMessage::CopyData(_)
+            | FrontendMessage::CopyDone
+            | FrontendMessage::CopyFail(_) => {}
         }
         if self.writer.pending() >= FLUSH_BYTES {
             self.writer.flush().await?;
@@ -83,7 +93,7 @@ impl Client {
 
     /// Runs a prepared statement up to its outcome.
     pub async fn run(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
-        self.abandonable.store(prepared.columns.is_some(), Ordering::Relaxed);
+        self.abandonable.store(prepared.only_reads(), Ordering::Relaxed);
         self.session.execute(prepared, params).await
     }
 
@@ -99,6 +109,7 @@ impl Client {
 
     /// Tells the client that what it asked for failed, and undoes what the protocol had opened for it.
     pub async fn fail(&mut self, severity: Severity, error: &Error) {
+        self.copying = None;
         self.session.fail_transaction();
         // The statement's own error is what the client needs to hear.
         let _ = self.end_implicit(ImplicitEnd::Rollback).await;

@@ -20,6 +20,7 @@ use weir_table::{Session, TransactionStatus};
 
 use super::backends::Registration;
 use super::client::{Client, Pipeline};
+use super::copy::CopyOrigin;
 use super::frontend::{self, FrontendMessage};
 use super::report::Severity;
 use super::rows::Failure;
@@ -38,6 +39,15 @@ pub struct Connection {
     abandonable: Arc<AtomicBool>,
     /// After an error in the extended protocol, until the client's Sync.
     skipping: bool,
+    /// Cancels that had come before the last statement began.
+    cancels: usize,
+}
+
+/// What is not listened to after an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Skips {
+    ToSync,
+    Nothing,
 }
 
 /// Why a connection ends.
@@ -58,17 +68,18 @@ impl Connection {
     ) -> Connection {
         let abandonable = Arc::new(AtomicBool::new(false));
         let client = Client::new(session, writer, Arc::clone(&abandonable));
-        Connection { reader, client, registration, watch, abandonable, skipping: false }
+        Connection { reader, client, registration, watch, abandonable, skipping: false, cancels: 0 }
     }
 
     /// Serves the client to the end.
     pub async fn run(mut self) {
         let end = loop {
-            let message = match self.next_message().await {
-                Ok(message) => message,
-                Err(end) => break end,
+            let handled = match self.next_message().await {
+                Ok(Some(message)) => self.handle(message).await,
+                Ok(None) => self.tell(self.skips_after(frontend::COPY_DATA), cancelled()).await,
+                Err(end) => Err(end),
             };
-            if let Err(end) = self.handle(message).await {
+            if let Err(end) = handled {
                 break end;
             }
         };
@@ -79,7 +90,18 @@ impl Connection {
         let _ = self.client.writer.close().await;
     }
 
-    async fn next_message(&mut self) -> Result<RawMessage, End> {
+    /// The next message; none when a COPY FROM that waits for its text is cancelled.
+    async fn next_message(&mut self) -> Result<Option<RawMessage>, End> {
+        let is_copying = self.client.copying.is_some();
+        let backend = Arc::clone(&self.registration.backend);
+        let mut cancel = std::pin::pin!(backend.cancel.notified());
+        cancel.as_mut().enable();
+        let (cancels, before) = (&backend.cancels, self.cancels);
+        let cancelled = async move {
+            if cancels.load(Ordering::SeqCst) == before {
+                cancel.await;
+            }
+        };
         let idle_limit = match self.client.session.transaction_status() {
             TransactionStatus::Idle => None,
             _ => self.client.timeout("idle_in_transaction_session_timeout"),
@@ -93,10 +115,12 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.watch.ended() => Err(End::Fatal(admin_shutdown())),
-            message = self.reader.message() => message.map_err(|failure| match failure {
+            message = self.reader.message() => message.map(Some).map_err(|failure| match failure {
                 ReadFailure::Closed => End::Closed,
                 ReadFailure::Fatal(error) => End::Fatal(error),
             }),
+            // After the messages that are there: the Sync of a pipeline belongs to what is cancelled.
+            () = cancelled, if is_copying => Ok(None),
             () = idle => Err(End::Fatal(Error::new(
                 SqlState("25P03"),
                 "terminating connection due to idle-in-transaction timeout",
@@ -107,11 +131,25 @@ impl Connection {
     /// Answers a message, and says so when that fails.
     async fn handle(&mut self, raw: RawMessage) -> Result<(), End> {
         let kind = raw.kind;
+        let skips = self.skips_after(kind);
         match kind {
             frontend::TERMINATE => return Err(End::Closed),
             frontend::SYNC => self.skipping = false,
             _ if self.skipping => return Ok(()),
+            // The text of a COPY comes in many small messages: nothing is to be waited for.
+            frontend::COPY_DATA | frontend::COPY_DONE if self.is_cancelled() => {
+                return self.tell(skips, cancelled()).await;
+            }
+            frontend::COPY_DATA => {
+                return match self.client.copy_data(&raw.body) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.tell(skips, error).await,
+                };
+            }
             _ => {}
+        }
+        if self.client.copying.is_none() {
+            self.cancels = self.registration.backend.cancels.load(Ordering::SeqCst);
         }
         let answered = match raw.decode() {
             Ok(message) => self.answer(message).await?,
@@ -122,8 +160,28 @@ impl Connection {
             Err(Failure::Lost) => return Err(End::Closed),
             Err(Failure::Statement(error)) => error,
         };
+        self.tell(skips, error).await
+    }
+
+    /// Whether a COPY FROM is under way and was cancelled.
+    fn is_cancelled(&self) -> bool {
+        self.client.copying.is_some()
+            && self.registration.backend.cancels.load(Ordering::SeqCst) != self.cancels
+    }
+
+    /// Whether an error of a message of this type is followed by a skip to the next Sync.
+    fn skips_after(&self, kind: u8) -> Skips {
+        let is_extended = match &self.client.copying {
+            Some(copying) => matches!(copying.origin, CopyOrigin::Extended),
+            None => is_extended(kind),
+        };
+        if is_extended { Skips::ToSync } else { Skips::Nothing }
+    }
+
+    /// Tells the client that what it asked for failed.
+    async fn tell(&mut self, skips: Skips, error: Error) -> Result<(), End> {
         self.client.fail(Severity::Error, &error).await;
-        let told = if is_extended(kind) {
+        let told = if skips == Skips::ToSync {
             self.skipping = true;
             self.client.writer.flush().await.map_err(Failure::from)
         } else {
@@ -145,10 +203,9 @@ impl Connection {
         let answer = AssertUnwindSafe(self.client.answer(message, pipeline)).catch_unwind();
         tokio::select! {
             biased;
-            () = self.registration.backend.cancel.notified() => Ok(Err(Failure::Statement(Error::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to user request",
-            )))),
+            () = self.registration.backend.cancel.notified() => {
+                Ok(Err(Failure::Statement(cancelled())))
+            }
             () = self.watch.ended() => Err(End::Fatal(admin_shutdown())),
             () = gone => Err(End::Closed),
             answered = answer => answered.map_err(|panic| End::Fatal(Error::internal(panic_text(panic.as_ref())))),
@@ -156,9 +213,13 @@ impl Connection {
     }
 }
 
-/// Whether errors of this message type are followed by a skip to the next Sync.
+/// Whether a message type belongs to the extended protocol.
 fn is_extended(kind: u8) -> bool {
     matches!(kind, frontend::PARSE | frontend::BIND | frontend::EXECUTE | b'D' | b'C' | b'H')
+}
+
+fn cancelled() -> Error {
+    Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
 }
 
 /// What clients hear when the server ends.

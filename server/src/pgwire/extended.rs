@@ -13,6 +13,7 @@ use weir_common::{Error, Result, SqlState};
 use weir_table::{ImplicitEnd, Outcome, OutputColumn, ParamValue, Prepared, RowsTag};
 
 use super::client::{Client, Pipeline, within};
+use super::copy::CopyOrigin;
 use super::frontend::{Bind, Target};
 use super::params::{self, TEXT};
 use super::report;
@@ -139,6 +140,11 @@ impl Client {
         match std::mem::replace(&mut portal.state, PortalState::Done) {
             PortalState::Bound(values) => match self.run(prepared, values).await? {
                 Outcome::Command { tag } => self.complete(tag),
+                Outcome::CopyIn(copy) => self.start_copy(copy, CopyOrigin::Extended).await?,
+                Outcome::CopyOut(copy) => {
+                    let tag = self.send_copy(copy).await?;
+                    self.complete(tag);
+                }
                 Outcome::Rows { columns, stream, tag } => {
                     unchanged(prepared, &columns)?;
                     let options = self.session.format_options();

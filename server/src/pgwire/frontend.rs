@@ -16,6 +16,8 @@ pub const BIND: u8 = b'B';
 pub const EXECUTE: u8 = b'E';
 pub const SYNC: u8 = b'S';
 pub const TERMINATE: u8 = b'X';
+pub const COPY_DATA: u8 = b'd';
+pub const COPY_DONE: u8 = b'c';
 /// What carries passwords and SASL replies.
 pub const PASSWORD: u8 = b'p';
 
@@ -44,8 +46,11 @@ pub enum FrontendMessage {
     Sync,
     FunctionCall,
     Terminate,
-    /// CopyData, CopyDone, CopyFail: leftovers of a COPY that failed, which a server ignores.
-    CopyLeftover,
+    /// Text of a COPY; like the next two ignored when no COPY is under way, because one has failed.
+    CopyData(Bytes),
+    CopyDone,
+    /// The client gives a COPY up, and says why.
+    CopyFail(String),
     /// A password where none was asked for.
     Password,
 }
@@ -73,7 +78,7 @@ pub enum Target {
 /// The longest length a message of this type may claim; `None` for a type that does not exist.
 pub fn longest(kind: u8) -> Option<usize> {
     match kind {
-        QUERY | PARSE | BIND | b'F' | b'd' => Some(LONG_BYTES_MAX),
+        QUERY | PARSE | BIND | b'F' | COPY_DATA => Some(LONG_BYTES_MAX),
         EXECUTE | SYNC | TERMINATE | PASSWORD | b'C' | b'D' | b'H' | b'c' | b'f' => Some(SHORT_BYTES_MAX),
         _ => None,
     }
@@ -98,7 +103,9 @@ impl FrontendMessage {
             SYNC => FrontendMessage::Sync,
             TERMINATE => FrontendMessage::Terminate,
             b'F' => return Ok(FrontendMessage::FunctionCall),
-            b'd' | b'c' | b'f' => return Ok(FrontendMessage::CopyLeftover),
+            COPY_DATA => return Ok(FrontendMessage::CopyData(body.0)),
+            COPY_DONE => FrontendMessage::CopyDone,
+            b'f' => FrontendMessage::CopyFail(body.string()?),
             PASSWORD => return Ok(FrontendMessage::Password),
             other => return Err(violation(format!("invalid frontend message type {other}"))),
         };

@@ -17,6 +17,7 @@ mod backends;
 mod binary;
 mod client;
 mod connection;
+mod copy;
 mod extended;
 mod frontend;
 mod params;

@@ -3,12 +3,15 @@
 //! Place in the flow: `Client::answer` calls it for a Query message. Several statements in one message are one
 //! implicit transaction: an error stops the rest and undoes what came before.
 
+use std::collections::VecDeque;
+
 use weir_common::{Error, Result, SqlState};
-use weir_table::{ImplicitEnd, Outcome, ParsedStatement};
+use weir_table::{CopyIn, ImplicitEnd, Outcome, ParsedStatement};
 
 use pgwire::messages::response::EmptyQueryResponse;
 
 use super::client::{Client, within};
+use super::copy::CopyOrigin;
 use super::params::TEXT;
 use super::report;
 use super::rows::{Failure, OpenRows, Pumped};
@@ -25,22 +28,35 @@ impl Client {
         if statements.len() > 1 {
             self.begin_implicit();
         }
-        for statement in &statements {
+        self.run_statements(statements.into()).await
+    }
+
+    /// Runs statements to the end, or to a COPY FROM STDIN, which goes on with the rest once its text is there.
+    pub(super) async fn run_statements(
+        &mut self,
+        mut statements: VecDeque<ParsedStatement>,
+    ) -> Result<(), Failure> {
+        while let Some(statement) = statements.pop_front() {
             let limit = self.timeout("statement_timeout");
-            within(limit, self.run_simple(statement)).await?;
+            if let Some(copy) = within(limit, self.run_simple(&statement)).await? {
+                return self.start_copy(copy, CopyOrigin::Simple(statements)).await;
+            }
         }
         self.end_implicit(ImplicitEnd::Commit).await?;
         self.announce();
         Ok(())
     }
 
-    async fn run_simple(&mut self, statement: &ParsedStatement) -> Result<(), Failure> {
+    /// Runs a statement; a COPY FROM STDIN is returned, to be begun.
+    async fn run_simple(&mut self, statement: &ParsedStatement) -> Result<Option<Box<CopyIn>>, Failure> {
         let prepared = self.session.prepare(statement, &[])?;
         if !prepared.params.is_empty() {
             return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
         }
         let tag = match self.run(&prepared, Vec::new()).await? {
             Outcome::Command { tag } => tag,
+            Outcome::CopyIn(copy) => return Ok(Some(copy)),
+            Outcome::CopyOut(copy) => self.send_copy(copy).await?,
             Outcome::Rows { columns, stream, tag } => {
                 let formats = vec![TEXT; columns.len()];
                 self.writer.send(&report::row_description(&columns, &formats));
@@ -56,6 +72,6 @@ impl Client {
         };
         self.announce();
         self.writer.send(&report::complete(tag));
-        Ok(())
+        Ok(None)
     }
 }

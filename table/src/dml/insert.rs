@@ -1,9 +1,13 @@
 //! INSERT: the query yields whole rows of the table; primary keys are checked by the commit.
 
+use arrow::array::RecordBatch;
+use weir_catalog::{Object, TableDef};
 use weir_common::{ChangeBatch, Result};
 use weir_planner::bound::BoundInsert;
 
-use super::{check_not_null, table_rows};
+use super::returning::answer;
+use super::rows::{check_not_null, table_rows};
+use crate::locks::TableLock;
 use crate::outcome::Outcome;
 use crate::query::Purpose;
 use crate::session::Session;
@@ -15,16 +19,34 @@ impl Session {
         let (object, table) = self.target(insert.table)?;
         let reads_itself = insert.query.relations.contains(&insert.table);
         let lock = if reads_itself { self.lock(&object).await? } else { None };
-        let mut changes = Vec::new();
-        let mut count = 0;
+        let mut proposed = Vec::new();
         for batch in self.query_rows(&insert.query, Purpose::Write).await? {
             let rows = table_rows(&table, &batch, 0)?;
             check_not_null(&object, &table, &rows)?;
-            count += rows.num_rows();
-            changes.push(ChangeBatch::inserts(rows));
+            if rows.num_rows() > 0 {
+                proposed.push(rows);
+            }
         }
-        changes.retain(|batch| !batch.is_empty());
+        match &insert.conflict {
+            None => self.insert_rows(insert, (&object, &table), proposed, lock).await,
+            Some(conflict) => {
+                self.insert_or_update(insert, conflict, (&object, &table), proposed, lock).await
+            }
+        }
+    }
+
+    async fn insert_rows(
+        &mut self,
+        insert: &BoundInsert,
+        (object, table): (&Object, &TableDef),
+        rows: Vec<RecordBatch>,
+        lock: Option<TableLock>,
+    ) -> Result<Outcome> {
+        self.check_keys_free(object, table, &[], &rows).await?;
+        let returned = self.returning(insert.returning.as_ref(), &rows).await?;
+        let count = rows.iter().map(RecordBatch::num_rows).sum();
+        let changes = rows.into_iter().map(ChangeBatch::inserts).collect();
         self.write(insert.table, changes, lock).await?;
-        Ok(Outcome::Command { tag: format!("INSERT 0 {count}") })
+        Ok(answer("INSERT 0", count, returned))
     }
 }

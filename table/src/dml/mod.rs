@@ -2,32 +2,33 @@
 //!
 //! Invariants: a statement's changes are one commit, all or nothing; whoever reads before writing holds the
 //! table's lock from before the read to after the commit; a commit that has begun is carried through even if the
-//! client goes away.
+//! client goes away; RETURNING is computed before the commit and answered after it.
 
+mod compute;
+mod conflict;
 mod delete;
 mod insert;
+mod keys;
+mod returning;
+mod rows;
 mod update;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, UInt32Array};
 use weir_catalog::{Object, ObjectKind, TableDef};
-use weir_common::key::KeyEncoder;
-use weir_common::text::Formatter;
 use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_runtime::TableWrite;
+
+pub(crate) use self::compute::RowExpr;
+pub(crate) use self::rows::first_null;
 
 use crate::locks::TableLock;
 use crate::session::Session;
 use crate::transaction::{Block, Writes};
 
-/// Characters of one value that a DETAIL line shows.
-const DETAIL_VALUE_CHARS: usize = 64;
-
 impl Session {
     /// The table that DML changes.
-    fn target(&self, id: ObjectId) -> Result<(Arc<Object>, TableDef)> {
+    pub(crate) fn target(&self, id: ObjectId) -> Result<(Arc<Object>, TableDef)> {
         let catalog = self.env.catalog.snapshot();
         let missing =
             || Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {id} does not exist"));
@@ -50,7 +51,7 @@ impl Session {
     }
 
     /// Commits the changes, or keeps them with the lock when a block is open.
-    async fn write(
+    pub(crate) async fn write(
         &mut self,
         table: ObjectId,
         changes: Vec<ChangeBatch>,
@@ -71,8 +72,12 @@ impl Session {
 
     /// Commits what the block has written so far.
     pub(crate) async fn commit_writes(&mut self) -> Result<()> {
+        let decided = self.transaction.has_decided_conflicts();
         let (writes, locks) = self.transaction.take_writes();
-        self.commit(writes, locks).await
+        self.commit(writes, locks).await.map_err(|error| match error.state() {
+            SqlState::UNIQUE_VIOLATION if decided => overtaken(&error),
+            _ => error,
+        })
     }
 
     async fn commit(&mut self, writes: Writes, locks: Vec<TableLock>) -> Result<()> {
@@ -95,86 +100,14 @@ impl Session {
         Ok(())
     }
 
-    fn default_read_only(&self) -> bool {
+    pub(crate) fn default_read_only(&self) -> bool {
         self.settings.is_on("default_transaction_read_only")
     }
 }
 
-/// Refuses NULL in a NOT NULL column or in the primary key (23502).
-fn check_not_null(object: &Object, table: &TableDef, rows: &RecordBatch) -> Result<()> {
-    for (column, values) in table.columns.iter().map(|c| &c.column).zip(rows.columns()) {
-        let may_be_null = column.nullable && !table.primary_key.contains(&column.id);
-        if may_be_null || values.null_count() == 0 {
-            continue;
-        }
-        let row = (0..values.len()).find(|row| values.is_null(*row)).unwrap_or(0);
-        return Err(Error::new(
-            SqlState::NOT_NULL_VIOLATION,
-            format!(
-                "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                column.name, object.name
-            ),
-        )
-        .with_detail(format!("Failing row contains ({}).", describe_row(table, rows, row))));
-    }
-    Ok(())
-}
-
-fn describe_row(table: &TableDef, rows: &RecordBatch, row: usize) -> String {
-    let value = |(column, values): (&weir_catalog::ColumnDef, &arrow::array::ArrayRef)| {
-        if values.is_null(row) {
-            return "null".to_string();
-        }
-        let mut text = String::new();
-        Formatter::new(&column.column.ty, &Default::default()).write(values, row, &mut text);
-        match text.char_indices().nth(DETAIL_VALUE_CHARS) {
-            Some((end, _)) => format!("{}...", &text[..end]),
-            None => text,
-        }
-    };
-    table.columns.iter().zip(rows.columns()).map(value).collect::<Vec<_>>().join(", ")
-}
-
-/// The rows whose primary key was not seen before: a join may give a row of the table several times, and then
-/// the first counts, as in PostgreSQL. Rows of a table without a key all count.
-struct FirstOfKey {
-    key: Vec<usize>,
-    encoder: KeyEncoder,
-    seen: HashSet<Vec<u8>>,
-}
-
-impl FirstOfKey {
-    fn new(table: &TableDef) -> Result<FirstOfKey> {
-        let key = table.key_positions();
-        let types: Vec<_> = key.iter().map(|i| table.columns[*i].column.ty.arrow()).collect();
-        Ok(FirstOfKey { key, encoder: KeyEncoder::new(&types)?, seen: HashSet::new() })
-    }
-
-    fn filter(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        if self.key.is_empty() {
-            return Ok(rows);
-        }
-        let columns: Vec<_> = self.key.iter().map(|i| Arc::clone(rows.column(*i))).collect();
-        let keys = self.encoder.encode(&columns)?;
-        let mut first = Vec::with_capacity(rows.num_rows());
-        for (row, key) in keys.iter().enumerate() {
-            if self.seen.insert(key.to_vec()) {
-                first.push(row as u32);
-            }
-        }
-        if first.len() == rows.num_rows() {
-            return Ok(rows);
-        }
-        arrow::compute::take_record_batch(&rows, &UInt32Array::from(first)).map_err(Error::internal)
-    }
-}
-
-/// The columns `from..to` of a batch as rows of the table.
-fn table_rows(table: &TableDef, batch: &RecordBatch, from: usize) -> Result<RecordBatch> {
-    let width = table.columns.len();
-    if batch.num_columns() < from + width {
-        return Err(Error::internal("the query of a DML statement does not yield the table's columns"));
-    }
-    let columns = batch.columns()[from..from + width].to_vec();
-    weir_common::change::record_batch(table.relation_schema().arrow(), columns, batch.num_rows())
+/// 40001: what ON CONFLICT decided in a block does not hold any more when the block commits.
+fn overtaken(error: &Error) -> Error {
+    Error::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+        .with_detail(error.message().to_string())
+        .with_hint("Retry the transaction.")
 }

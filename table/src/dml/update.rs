@@ -1,9 +1,11 @@
 //! UPDATE: the query yields old row and new row; the change is the delete of the one and the insert of the other.
 
+use arrow::array::RecordBatch;
 use weir_common::{ChangeBatch, Result};
 use weir_planner::bound::BoundUpdate;
 
-use super::{FirstOfKey, check_not_null, table_rows};
+use super::returning::answer;
+use super::rows::{FirstOfKey, check_not_null, from_column, table_rows};
 use crate::outcome::Outcome;
 use crate::query::Purpose;
 use crate::session::Session;
@@ -15,22 +17,28 @@ impl Session {
         let (object, table) = self.target(update.table)?;
         let lock = self.lock(&object).await?;
         let width = table.columns.len();
-        let mut first = FirstOfKey::new(&table)?;
-        let (mut deletes, mut inserts) = (Vec::new(), Vec::new());
-        let mut count = 0;
+        let mut first = match update.is_numbered {
+            true => FirstOfKey::numbered(update.query.columns.len() - 1)?,
+            false => FirstOfKey::of_table(&table)?,
+        };
+        let (mut old_rows, mut new_rows, mut shown) = (Vec::new(), Vec::new(), Vec::new());
         for batch in self.query_rows(&update.query, Purpose::Write).await? {
             let batch = first.filter(batch)?;
             let (old, new) = (table_rows(&table, &batch, 0)?, table_rows(&table, &batch, width)?);
             check_not_null(&object, &table, &new)?;
-            count += new.num_rows();
             if new.num_rows() > 0 {
-                deletes.push(ChangeBatch::deletes(old));
-                inserts.push(ChangeBatch::inserts(new));
+                shown.push(from_column(&batch, width)?);
+                old_rows.push(old);
+                new_rows.push(new);
             }
         }
+        self.check_keys_free(&object, &table, &old_rows, &new_rows).await?;
+        let returned = self.returning(update.returning.as_ref(), &shown).await?;
+        let count = new_rows.iter().map(RecordBatch::num_rows).sum();
         // Every old row goes before any new one comes, so that keys may be shifted: SET k = k + 1.
-        let changes = deletes.into_iter().chain(inserts).collect();
+        let deletes = old_rows.into_iter().map(ChangeBatch::deletes);
+        let changes = deletes.chain(new_rows.into_iter().map(ChangeBatch::inserts)).collect();
         self.write(update.table, changes, lock).await?;
-        Ok(Outcome::Command { tag: format!("UPDATE {count}") })
+        Ok(answer("UPDATE", count, returned))
     }
 }

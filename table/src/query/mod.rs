@@ -20,6 +20,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use futures::{StreamExt, TryStreamExt};
 use weir_catalog::{CatalogSnapshot, ObjectKind};
@@ -36,7 +37,7 @@ use crate::session::Session;
 use crate::transaction::{Block, Snapshots};
 
 pub use engine::BatchEngine;
-use overlay::Overlay;
+pub(crate) use overlay::Overlay;
 use provider::RelationProvider;
 
 /// Whether a read serves a SELECT, or DML that goes on to write what it read.
@@ -56,7 +57,11 @@ impl Session {
     /// The rows of a query.
     pub(crate) async fn query_stream(&mut self, query: &BoundQuery, purpose: Purpose) -> Result<RowStream> {
         let plan = self.executable_plan(query, purpose).await?;
-        let physical = self.env.batch.plan(&plan).await?;
+        self.run_plan(query, &plan).await
+    }
+
+    async fn run_plan(&self, query: &BoundQuery, plan: &LogicalPlan) -> Result<RowStream> {
+        let physical = self.env.batch.plan(plan).await?;
         let rows = self.env.batch.stream(physical)?;
         let schema = result_schema(&query.columns);
         let rows = rows.map(move |batch| conform(batch.map_err(from_datafusion)?, &schema));
@@ -72,11 +77,30 @@ impl Session {
         self.query_stream(query, purpose).await?.try_collect().await
     }
 
+    /// All rows of a query over rows that a statement gives.
+    pub(crate) async fn query_given(
+        &mut self,
+        query: &BoundQuery,
+        given: &[RecordBatch],
+    ) -> Result<Vec<RecordBatch>> {
+        let plan = self.plan_over(query, Purpose::Write, given).await?;
+        self.run_plan(query, &plan).await?.try_collect().await
+    }
+
     /// The query's plan over the relations as they are now.
     pub(crate) async fn executable_plan(
         &mut self,
         query: &BoundQuery,
         purpose: Purpose,
+    ) -> Result<LogicalPlan> {
+        self.plan_over(query, purpose, &[]).await
+    }
+
+    async fn plan_over(
+        &mut self,
+        query: &BoundQuery,
+        purpose: Purpose,
+        given: &[RecordBatch],
     ) -> Result<LogicalPlan> {
         let snapshots = self.read(&query.relations, purpose).await?;
         let sizes = if snapshots.len() > 1 { self.env.runtime.relations() } else { Vec::new() };
@@ -86,6 +110,7 @@ impl Session {
                 let context = system.get_or_insert_with(|| self.system_context());
                 system::provider(relation, context)
             }
+            RelationKind::Given => given_rows(relation, given),
             _ => self.provider(relation, &snapshots, &sizes),
         })
     }
@@ -118,7 +143,7 @@ impl Session {
     }
 
     /// The relations at one epoch.
-    async fn read(&mut self, relations: &[ObjectId], purpose: Purpose) -> Result<Snapshots> {
+    pub(crate) async fn read(&mut self, relations: &[ObjectId], purpose: Purpose) -> Result<Snapshots> {
         let catalog = self.env.catalog.snapshot();
         for id in relations {
             self.check_readable(&catalog, *id)?;
@@ -158,23 +183,20 @@ impl Session {
         self.env.check_not_broken(catalog, id)
     }
 
-    /// A read must see what its own block has written. An implicit block commits it first. In an explicit one a
-    /// table is read with the writes laid over it; a view over such a table cannot be, so that is refused.
+    /// A read must see what its own block has written. A table is read with the writes laid over it; a view over
+    /// such a table cannot be: an implicit block commits first, in an explicit one that is refused.
     async fn settle_own_writes(&mut self, catalog: &CatalogSnapshot, relations: &[ObjectId]) -> Result<()> {
         if !self.transaction.has_writes() {
             return Ok(());
-        }
-        if !relations.iter().any(|id| self.depends_on_own_writes(catalog, *id)) {
-            return Ok(());
-        }
-        if self.transaction.block() == Block::Implicit {
-            return self.commit_writes().await;
         }
         let is_view_over_writes =
             |id: &&ObjectId| !self.transaction.has_written(**id) && self.depends_on_own_writes(catalog, **id);
         let Some(view) = relations.iter().find(is_view_over_writes) else {
             return Ok(());
         };
+        if self.transaction.block() == Block::Implicit {
+            return self.commit_writes().await;
+        }
         let name = catalog.object(*view).map_or("", |object| object.name.as_str());
         let what = format!("reading \"{name}\" after writing to what it reads in the same transaction block");
         Err(Error::unsupported(what)
@@ -225,6 +247,20 @@ async fn snapshots_of(
 ) -> Result<Snapshots> {
     let view = env.runtime.read(relations, consistency).await?;
     Ok(view.snapshots.into_iter().map(|(id, snapshot)| (id, Arc::new(snapshot))).collect::<HashMap<_, _>>())
+}
+
+/// The rows that a statement gives, under the names by which its query finds them. Columns that the query does
+/// not know stand at the end and are left out.
+fn given_rows(relation: &RelationSource, given: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {
+    let width = relation.columns.len();
+    let named = |batch: &RecordBatch| {
+        let columns =
+            batch.columns().get(..width).ok_or_else(|| Error::internal("rows with too few columns"));
+        record_batch(Arc::clone(&relation.schema), columns?.to_vec(), batch.num_rows())
+    };
+    let batches = given.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let table = MemTable::try_new(Arc::clone(&relation.schema), vec![batches]).map_err(from_datafusion)?;
+    Ok(Arc::new(table))
 }
 
 /// The Arrow schema of a result: names as the client sees them, types as SQL says.

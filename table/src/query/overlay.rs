@@ -4,7 +4,7 @@
 //! is hidden, and the block's row, if any, is shown instead. For a bag, rows are counted: so many copies of a row
 //! are hidden, or so many added.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -60,6 +60,17 @@ impl Overlay {
             false => (fate.hidden > 0).then_some((key, fate.hidden)),
         });
         Ok(Overlay { key, encoder, hidden: hidden.collect(), added })
+    }
+
+    /// The rows of these keys as the block sees them; `stored` are those of a keyed table itself.
+    pub fn shown(&self, stored: &RecordBatch, keys: &BTreeSet<&[u8]>) -> Result<RecordBatch> {
+        let stored_keys = self.encoder.encode(&columns_at(stored, &self.key))?;
+        let kept: BooleanArray = stored_keys.iter().map(|key| Some(!self.hidden.contains_key(key))).collect();
+        let added_keys = self.encoder.encode(&columns_at(&self.added, &self.key))?;
+        let wanted: BooleanArray = added_keys.iter().map(|key| Some(keys.contains(key))).collect();
+        let kept = filter_record_batch(stored, &kept).map_err(Error::internal)?;
+        let added = filter_record_batch(&self.added, &wanted).map_err(Error::internal)?;
+        concat_batches(&self.added.schema(), [&kept, &added]).map_err(Error::internal)
     }
 
     /// Columns that a scan must read besides those at `project`, at the end.

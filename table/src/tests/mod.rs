@@ -110,6 +110,8 @@ pub async fn render(session: &Session, outcome: Outcome) -> Result<String> {
             let lines = batches.iter().flat_map(|batch| render_batch(session, &columns, batch));
             Ok(lines.collect::<Vec<_>>().join("\n"))
         }
+        Outcome::CopyIn(copy) => Ok(format!("COPY of {} columns", copy.columns())),
+        Outcome::CopyOut(copy) => Ok(format!("COPY of {} columns", copy.columns)),
     }
 }
 

@@ -108,7 +108,7 @@ fn insert_update_delete() {
     );
     check("update totals set n = 1", "42809", "cannot update materialized view \"totals\"", Some(8));
     check("update orders set id = 1, id = 2", "42601", "multiple assignments to same column \"id\"", None);
-    check("delete from orders returning id", "0A000", "RETURNING is not supported", None);
+    check("delete from orders returning nope", "42703", "column \"nope\" does not exist", Some(30));
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn whole_relation(relation: &RelationSource) -> Result<StreamPlan> {
             StreamNode::Scan { relation: relation.object, name, key: relation.key.clone(), project }
         }
         RelationKind::Source => StreamNode::Source { source: relation.object, name, project },
+        RelationKind::Given => return Err(Error::internal("a job over rows of a statement")),
         RelationKind::System => {
             return Err(Error::unsupported(format!(
                 "system table \"{}.{name}\" in a materialized view",

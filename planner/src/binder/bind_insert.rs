@@ -1,0 +1,280 @@
+//! INSERT: VALUES, a query or defaults, as whole rows of the table; ON CONFLICT; RETURNING.
+//!
+//! `DO UPDATE` becomes a query over pairs of rows that the session gives it: a number, the row that is there, the
+//! row proposed (`excluded`). It yields the numbers of the pairs to update, each with the new row.
+
+use datafusion::logical_expr::Expr;
+use sqlparser::ast::{
+    ConflictTarget, DoUpdate, Insert, OnConflict, OnConflictAction, OnInsert, Query, SetExpr, Spanned,
+    TableObject, Values,
+};
+use weir_catalog::{ColumnDef, Object, TableDef};
+use weir_common::{Error, Result, SqlState, SqlType};
+
+use super::Binder;
+use super::bind_dml::row_columns;
+use super::bind_expr::ExprContext;
+use super::bind_query::Bound;
+use super::bind_select::{Projected, filter};
+use super::scope::{Relation, Scope, ScopeColumn};
+use super::typed::Typed;
+use crate::bound::{BoundConflict, BoundInsert, BoundQuery};
+use crate::parser::fold;
+
+impl Binder<'_> {
+    pub(crate) fn bind_insert(&self, insert: &Insert, scope: &Scope<'_>) -> Result<BoundInsert> {
+        let TableObject::TableName(name) = &insert.table else {
+            return Err(Error::unsupported("INSERT into anything but a table"));
+        };
+        let (object, table) = self.target_table(name, "insert into")?;
+        let targets = self.insert_targets(insert, &object, &table)?;
+        let relation = match &insert.source {
+            None => self.default_row(&table, &targets)?,
+            Some(query) => match plain_values(query) {
+                Some(values) => self.insert_values(values, &targets, insert.columns.is_empty(), scope)?,
+                None => self.insert_query(query, &targets, insert.columns.is_empty(), scope)?,
+            },
+        };
+        let relation = self.fill_defaults(relation, &table, &targets)?;
+        let query = self.bound_query(Bound { relation, ordered: false })?;
+        let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
+        let row = row_columns(&object, &table, alias.as_deref());
+        let conflict = match &insert.on {
+            None => None,
+            Some(OnInsert::OnConflict(clause)) => self.bind_conflict(clause, &object, &table, &row, scope)?,
+            Some(_) => {
+                return Err(Error::unsupported("ON DUPLICATE KEY UPDATE").with_hint("Write ON CONFLICT."));
+            }
+        };
+        let returning = self.bind_returning(insert.returning.as_ref(), row, scope)?;
+        Ok(BoundInsert { table: object.id, query, conflict, returning })
+    }
+
+    /// ON CONFLICT; nothing when the table has no key that could conflict.
+    fn bind_conflict(
+        &self,
+        clause: &OnConflict,
+        object: &Object,
+        table: &TableDef,
+        row: &[ScopeColumn],
+        scope: &Scope<'_>,
+    ) -> Result<Option<BoundConflict>> {
+        if let Some(target) = &clause.conflict_target {
+            self.check_conflict_target(target, object, table)?;
+        }
+        match &clause.action {
+            OnConflictAction::DoNothing if table.primary_key.is_empty() => Ok(None),
+            OnConflictAction::DoNothing => Ok(Some(BoundConflict { update: None })),
+            OnConflictAction::DoUpdate(_) if clause.conflict_target.is_none() => {
+                let message = "ON CONFLICT DO UPDATE requires inference specification or constraint name";
+                Err(Error::new(SqlState::SYNTAX_ERROR, message)
+                    .with_hint("For example, ON CONFLICT (column_name)."))
+            }
+            OnConflictAction::DoUpdate(update) => {
+                let update = self.bind_do_update(update, object, table, row, scope)?;
+                Ok(Some(BoundConflict { update: Some(update) }))
+            }
+        }
+    }
+
+    /// The primary key is the one constraint that ON CONFLICT can name.
+    fn check_conflict_target(
+        &self,
+        target: &ConflictTarget,
+        object: &Object,
+        table: &TableDef,
+    ) -> Result<()> {
+        match target {
+            ConflictTarget::OnConstraint(name) => {
+                let wanted = name.0.last().and_then(|p| p.as_ident()).map(fold).unwrap_or_default();
+                if table.key_constraint_name.as_ref() == Some(&wanted) {
+                    return Ok(());
+                }
+                let message = format!("constraint \"{wanted}\" for table \"{}\" does not exist", object.name);
+                Err(Error::new(SqlState::UNDEFINED_OBJECT, message).at(self.span_position(name.span())))
+            }
+            ConflictTarget::Columns(idents) => {
+                let mut ids = Vec::with_capacity(idents.len());
+                for ident in idents {
+                    let wanted = fold(ident);
+                    let found = table.columns.iter().find(|c| c.column.name == wanted);
+                    let missing = || {
+                        Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"))
+                            .at(self.span_position(ident.span))
+                    };
+                    ids.push(found.ok_or_else(missing)?.column.id);
+                }
+                let mut key = table.primary_key.clone();
+                (key.sort_unstable(), ids.sort_unstable());
+                ids.dedup();
+                if !key.is_empty() && key == ids {
+                    return Ok(());
+                }
+                let message =
+                    "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+                Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message))
+            }
+        }
+    }
+
+    /// A query over (number, existing row, excluded row) that yields (number, new row).
+    fn bind_do_update(
+        &self,
+        update: &DoUpdate,
+        object: &Object,
+        table: &TableDef,
+        row: &[ScopeColumn],
+        scope: &Scope<'_>,
+    ) -> Result<BoundQuery> {
+        let read = self.relations.take();
+        let number = ScopeColumn { merged: true, ty: SqlType::Int8, origin: None, ..row[0].clone() };
+        let excluded = row.iter().map(|c| ScopeColumn { table: Some("excluded".into()), ..c.clone() });
+        let columns = std::iter::once(ScopeColumn { table: None, name: "number".into(), ..number });
+        let given = self.given_rows(columns.chain(row.iter().cloned()).chain(excluded).collect())?;
+        let inside = scope.with_columns(&given.columns[1..]);
+        let mut plan = given.plan;
+        if let Some(condition) = &update.selection {
+            let cx = ExprContext::plain(&inside, "WHERE");
+            plan = filter(plan, self.condition(self.bind_expr(condition, cx)?, "WHERE")?)?;
+        }
+        let existing = &given.columns[1..=row.len()];
+        let old = existing.iter().map(|c| Expr::Column(c.column.clone())).collect();
+        let new = self.bind_assignments(&update.assignments, (object, table), &inside, old)?;
+        let mut projected = Projected::default();
+        let number = &given.columns[0];
+        let numbered = projected.add(self, Expr::Column(number.column.clone()), "number");
+        let mut columns = vec![ScopeColumn { column: numbered, ..number.clone() }];
+        for (value, column) in new.into_iter().zip(existing) {
+            let name = projected.add(self, value, &column.name);
+            columns.push(ScopeColumn { column: name, origin: None, ..column.clone() });
+        }
+        let relation = self.project(Relation { plan, columns: Vec::new() }, projected, columns)?;
+        let query = self.bound_query(Bound { relation, ordered: false })?;
+        self.relations.borrow_mut().extend(read);
+        Ok(query)
+    }
+
+    /// The columns that the statement gives values for, in its order.
+    fn insert_targets(&self, insert: &Insert, object: &Object, table: &TableDef) -> Result<Vec<ColumnDef>> {
+        if insert.columns.is_empty() {
+            return Ok(table.columns.clone());
+        }
+        let mut targets: Vec<ColumnDef> = Vec::new();
+        for name in &insert.columns {
+            let column = self.target_column(name, object, table)?;
+            if targets.iter().any(|t| t.column.id == column.column.id) {
+                let message = format!("column \"{}\" specified more than once", column.column.name);
+                return Err(
+                    Error::new(SqlState::DUPLICATE_COLUMN, message).at(self.span_position(name.span()))
+                );
+            }
+            targets.push(column.clone());
+        }
+        Ok(targets)
+    }
+
+    /// VALUES: every expression goes into its column directly, so that literals take the column's type.
+    fn insert_values(
+        &self,
+        values: &Values,
+        targets: &[ColumnDef],
+        all_columns: bool,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let cx = ExprContext::plain(scope, "VALUES");
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        let targets = self.check_width(width, targets, all_columns)?;
+        let mut columns: Vec<(Vec<Expr>, _)> =
+            targets.iter().map(|t| (Vec::with_capacity(values.rows.len()), t.column.ty.clone())).collect();
+        for row in &values.rows {
+            if row.content.len() != width {
+                return Err(Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length"));
+            }
+            for ((expr, target), (exprs, _)) in row.content.iter().zip(targets).zip(&mut columns) {
+                exprs.push(self.bind_assigned(expr, target, cx)?);
+            }
+        }
+        let names: Vec<String> = targets.iter().map(|t| t.column.name.clone()).collect();
+        self.constant_rows(values.rows.len(), columns, &names)
+    }
+
+    fn check_width<'t>(
+        &self,
+        width: usize,
+        targets: &'t [ColumnDef],
+        all_columns: bool,
+    ) -> Result<&'t [ColumnDef]> {
+        if width > targets.len() {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "INSERT has more expressions than target columns",
+            ));
+        }
+        if width < targets.len() && !all_columns {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "INSERT has more target columns than expressions",
+            ));
+        }
+        Ok(&targets[..width])
+    }
+
+    fn insert_query(
+        &self,
+        query: &Query,
+        targets: &[ColumnDef],
+        all_columns: bool,
+        scope: &Scope<'_>,
+    ) -> Result<Relation> {
+        let relation = self.bind_query(query, scope)?.relation;
+        let targets = self.check_width(relation.columns.len(), targets, all_columns)?;
+        let mut projected = Projected::default();
+        let mut columns = Vec::new();
+        for (from, target) in relation.columns.iter().zip(targets) {
+            let typed = Typed::new(Expr::Column(from.column.clone()), from.ty.clone(), None);
+            let expr = self.assign(typed, &target.column.name, &target.column.ty)?;
+            let column = projected.add(self, expr, &target.column.name);
+            columns.push(ScopeColumn { column, ty: target.column.ty.clone(), origin: None, ..from.clone() });
+        }
+        self.project(relation, projected, columns)
+    }
+
+    fn default_row(&self, table: &TableDef, targets: &[ColumnDef]) -> Result<Relation> {
+        let columns: Result<Vec<_>> =
+            targets.iter().map(|t| Ok((vec![self.default_value(t)?], t.column.ty.clone()))).collect();
+        let names: Vec<String> = table.columns.iter().map(|c| c.column.name.clone()).collect();
+        self.constant_rows(1, columns?, &names)
+    }
+
+    /// All columns of the table in order: those given, and the defaults of the others.
+    fn fill_defaults(&self, given: Relation, table: &TableDef, targets: &[ColumnDef]) -> Result<Relation> {
+        let mut projected = Projected::default();
+        let mut columns = Vec::with_capacity(table.columns.len());
+        for column in &table.columns {
+            let at = targets.iter().position(|t| t.column.id == column.column.id);
+            let expr = match at.and_then(|i| given.columns.get(i)) {
+                Some(given) => Expr::Column(given.column.clone()),
+                None => self.default_value(column)?,
+            };
+            let name = &column.column.name;
+            columns.push(ScopeColumn {
+                table: None,
+                schema: None,
+                name: name.clone(),
+                column: projected.add(self, expr, name),
+                ty: column.column.ty.clone(),
+                origin: None,
+                merged: false,
+            });
+        }
+        self.project(given, projected, columns)
+    }
+}
+
+/// The VALUES list of a query that is nothing else.
+fn plain_values(query: &Query) -> Option<&Values> {
+    match query.body.as_ref() {
+        SetExpr::Values(values) if query.order_by.is_none() && query.limit_clause.is_none() => Some(values),
+        _ => None,
+    }
+}
