@@ -105,7 +105,8 @@ impl Binder<'_> {
                     ids.push(found.ok_or_else(missing)?.column.id);
                 }
                 let mut key = table.primary_key.clone();
-                (key.sort_unstable(), ids.sort_unstable());
+                key.sort_unstable();
+                ids.sort_unstable();
                 ids.dedup();
                 if !key.is_empty() && key == ids {
                     return Ok(());
