@@ -40,6 +40,46 @@ pub enum ChangelogMode {
     Retract,
 }
 
+/// Which rows a join makes. A row of one side *matches* those of the other with equal keys that pass the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinKind {
+    /// Matching pairs.
+    Inner,
+    /// Pairs, and the left rows without a match beside NULLs.
+    Left,
+    /// Pairs, and the right rows without a match beside NULLs.
+    Right,
+    /// Pairs, and the rows of both sides without a match beside NULLs.
+    Full,
+    /// Left rows with a match.
+    Semi,
+    /// Left rows without a match.
+    Anti,
+    /// Left rows with a boolean column: whether there is a match.
+    Mark,
+    /// Each left row as often as it is there, at most as often as it has matches.
+    IntersectAll,
+    /// Each left row as often as it is there, less its matches.
+    ExceptAll,
+}
+
+impl JoinKind {
+    /// Whether matching pairs are rows of the output.
+    pub fn emits_pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full)
+    }
+
+    /// Left and right: whether the rows of this side show or not by the number of their matches.
+    pub fn preserves(self) -> [bool; 2] {
+        match self {
+            JoinKind::Inner => [false, false],
+            JoinKind::Right => [false, true],
+            JoinKind::Full => [true, true],
+            _ => [true, false],
+        }
+    }
+}
+
 /// An operator of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OperatorSpec {
@@ -48,11 +88,14 @@ pub enum OperatorSpec {
     /// Output: group columns, then one column a call. Without group columns: always exactly one row.
     /// Also DISTINCT (no calls).
     Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, input_mode: ChangelogMode },
-    /// Inner equi-join: rows with equal, non-NULL keys that pass `filter` (over left columns, then right ones).
-    /// Output: the columns at `project` of (left columns, then right columns).
+    /// Join: rows with equal keys that pass `filter` (over left columns, then right ones). A NULL key equals
+    /// nothing, where `null_equal` is set NULL. Output: the columns at `project` of (left columns, right columns,
+    /// mark); only a join that makes pairs has right columns, only a mark join the mark.
     HashJoin {
+        kind: JoinKind,
         left_keys: Vec<usize>,
         right_keys: Vec<usize>,
+        null_equal: Vec<bool>,
         filter: Option<ScalarExpr>,
         project: Vec<usize>,
         left_mode: ChangelogMode,

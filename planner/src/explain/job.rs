@@ -64,8 +64,9 @@ fn render_operator(operator: &OperatorSpec) -> String {
         OperatorSpec::Aggregate { group, calls, .. } => {
             format!("Aggregate {{ group: {}, {} calls }}", list(group), calls.len())
         }
-        OperatorSpec::HashJoin { left_keys, right_keys, .. } => {
-            format!("HashJoin {{ left: {}, right: {} }}", list(left_keys), list(right_keys))
+        OperatorSpec::HashJoin { kind, left_keys, right_keys, .. } => {
+            let kind = super::stream::render_kind(*kind);
+            format!("HashJoin {{ {kind}left: {}, right: {} }}", list(left_keys), list(right_keys))
         }
         OperatorSpec::Union => "Union".to_string(),
     }

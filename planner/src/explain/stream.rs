@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode};
+use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind};
 
 use crate::explain::{indent, list, render_expr};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -76,15 +76,34 @@ fn render_project(project: &[ScalarExpr], input: &[&str], columns: &[StreamColum
 }
 
 fn render_join(plan: &StreamPlan) -> String {
-    let StreamNode::HashJoin { left_keys, right_keys, filter, project } = &plan.node else {
+    let StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } = &plan.node else {
         return String::new();
     };
     let (left, right) = (names(&plan.inputs[0].columns), names(&plan.inputs[1].columns));
-    let on = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{} = {}", left[*l], right[*r]));
-    let both = [left.clone(), right.clone()].concat();
+    let on = left_keys.iter().zip(right_keys).zip(null_equal).map(|((l, r), null_equal)| {
+        let equal = if *null_equal { "IS NOT DISTINCT FROM" } else { "=" };
+        format!("{} {equal} {}", left[*l], right[*r])
+    });
+    let both = [left.clone(), right.clone(), vec!["mark"]].concat();
+    let kind = render_kind(*kind);
     let filter = render_filter(filter.as_ref(), &both);
     let output = list(project.iter().map(|i| both[*i]));
-    format!("StreamHashJoin {{ on: {}, {filter}output: {output} }}", list(on))
+    format!("StreamHashJoin {{ {kind}on: {}, {filter}output: {output} }}", list(on))
+}
+
+/// `left, `; nothing for the inner join.
+pub(super) fn render_kind(kind: JoinKind) -> &'static str {
+    match kind {
+        JoinKind::Inner => "",
+        JoinKind::Left => "left, ",
+        JoinKind::Right => "right, ",
+        JoinKind::Full => "full, ",
+        JoinKind::Semi => "semi, ",
+        JoinKind::Anti => "anti, ",
+        JoinKind::Mark => "mark, ",
+        JoinKind::IntersectAll => "intersect all, ",
+        JoinKind::ExceptAll => "except all, ",
+    }
 }
 
 fn render_call(call: &AggregateCall, input: &[&str]) -> String {

@@ -151,8 +151,9 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
         StreamNode::Source { source, name, project } => {
             StreamNode::Source { source, name, project: pick(&project) }
         }
-        StreamNode::HashJoin { left_keys, right_keys, filter, project } => {
-            StreamNode::HashJoin { left_keys, right_keys, filter, project: pick(&project) }
+        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
+            let project = pick(&project);
+            StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project }
         }
         other => unreachable!("a {other:?} cannot leave out columns"),
     };

@@ -107,8 +107,10 @@ fn kind(plan: &StreamPlan) -> JobNodeKind {
             calls: calls.clone(),
             input_mode: mode(0),
         }),
-        StreamNode::HashJoin { left_keys, right_keys, filter, project } => {
+        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
             JobNodeKind::Operator(OperatorSpec::HashJoin {
+                kind: *kind,
+                null_equal: null_equal.clone(),
                 left_keys: left_keys.clone(),
                 right_keys: right_keys.clone(),
                 filter: filter.clone(),

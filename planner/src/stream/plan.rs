@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_common::{ObjectId, RelationKey};
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::AggregateCall;
+use weir_exec::spec::{AggregateCall, JoinKind};
 
 use crate::stream::traits::Traits;
 
@@ -38,10 +38,14 @@ pub enum StreamNode {
     Calc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr> },
     /// GROUP BY; without calls DISTINCT. Output: the group columns, then a column for each call.
     Aggregate { group: Vec<usize>, calls: Vec<AggregateCall> },
-    /// Inner equi-join. `filter` and `project` count the left input's columns first, then the right one's.
+    /// Join on keys, or without any. `filter` and `project` count the left input's columns first, then the right
+    /// one's, then the mark of a mark join.
     HashJoin {
+        kind: JoinKind,
         left_keys: Vec<usize>,
         right_keys: Vec<usize>,
+        /// Of each key: whether NULL equals NULL.
+        null_equal: Vec<bool>,
         filter: Option<ScalarExpr>,
         project: Vec<usize>,
     },

@@ -4,7 +4,8 @@
 //! `EXPLAIN` prints them, warnings come from state bounds.
 //!
 //! Facts everything rests on: a source only appends; a table or view retracts (even a table that so far has only
-//! seen inserts). An inner join or union of append-only inputs is append-only. An aggregate retracts the old row
+//! seen inserts). An inner or semi join or union of append-only inputs is append-only. Joins that show a row for want
+//! of a match take it back when a match comes. An aggregate retracts the old row
 //! of a group, except DISTINCT over append-only input, which emits each row once.
 //!
 //! A distribution by columns (a, b) says that a row is on the worker that owns the key group of the encoded
@@ -14,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode};
+use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind};
 use weir_runtime::graph::Exchange;
 
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -106,6 +107,11 @@ fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
         StreamNode::Scan { .. } => ChangelogMode::Retract,
         StreamNode::Source { .. } | StreamNode::Values { .. } => ChangelogMode::AppendOnly,
         StreamNode::Aggregate { calls, .. } if !calls.is_empty() => ChangelogMode::Retract,
+        StreamNode::HashJoin { kind, .. }
+            if !matches!(kind, JoinKind::Inner | JoinKind::Semi | JoinKind::IntersectAll) =>
+        {
+            ChangelogMode::Retract
+        }
         _ if inputs.iter().all(|input| input.traits.mode == ChangelogMode::AppendOnly) => {
             ChangelogMode::AppendOnly
         }
@@ -137,24 +143,31 @@ fn projected(columns: &[usize], project: &[ScalarExpr]) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// A joined row is identified by the keys of both sides; by one side's alone if a key value of the other side's
-/// occurs at most once there.
+/// What identifies a row of a join. A kind that shows left rows alone has the left key. Otherwise a pair is identified
+/// by the keys of both sides, or by one side's alone if a key value of the other side's occurs at most once there.
+/// A side that may be NULL beside a row of the other identifies nothing by itself; where both may be, a row without
+/// a match has no key that could not be another's.
 fn join_key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
-    let StreamNode::HashJoin { left_keys, right_keys, .. } = node else { return None };
+    let StreamNode::HashJoin { kind, left_keys, right_keys, .. } = node else { return None };
     let left_width = inputs[0].columns.len();
     let (left, right) = (inputs[0].traits.key.as_deref(), inputs[1].traits.key.as_deref());
     let unique = |key: Option<&[usize]>, joined: &[usize]| {
         key.is_some_and(|key| key.iter().all(|k| joined.contains(k)))
     };
     let from_right = |key: &[usize]| key.iter().map(|k| k + left_width).collect::<Vec<_>>();
-    let pair = match (left, right) {
-        (Some(left), _) if unique(right, right_keys) => left.to_vec(),
-        (_, Some(right)) if unique(left, left_keys) => from_right(right),
-        (Some(left), Some(right)) => left.iter().copied().chain(from_right(right)).collect(),
-        _ => return None,
+    let identity = if kind.emits_pairs() {
+        match (left, right) {
+            _ if *kind == JoinKind::Full => return None,
+            (Some(left), _) if *kind != JoinKind::Right && unique(right, right_keys) => left.to_vec(),
+            (_, Some(right)) if *kind != JoinKind::Left && unique(left, left_keys) => from_right(right),
+            (Some(left), Some(right)) => left.iter().copied().chain(from_right(right)).collect(),
+            _ => return None,
+        }
+    } else {
+        left?.to_vec()
     };
     let mut output = Vec::new();
-    for column in pair {
+    for column in identity {
         let position = join_output(node, left_width, column)?;
         if !output.contains(&position) {
             output.push(position);
@@ -163,14 +176,18 @@ fn join_key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
     Some(output)
 }
 
-/// Where a join's output has this column of (left, right), or the other side's column that it is equal to.
+/// Where a join's output has this column of (left, right), or the other side's column that it is equal to wherever
+/// a row of this side is shown.
 fn join_output(node: &StreamNode, left_width: usize, column: usize) -> Option<usize> {
-    let StreamNode::HashJoin { left_keys, right_keys, project, .. } = node else { return None };
+    let StreamNode::HashJoin { kind, left_keys, right_keys, project, .. } = node else { return None };
     let at = |column: usize| project.iter().position(|p| *p == column);
+    let [left_preserved, right_preserved] = kind.preserves();
     at(column).or_else(|| {
         let equal = left_keys.iter().zip(right_keys).find_map(|(left, right)| {
             let right = right + left_width;
-            (*left == column).then_some(right).or((right == column).then_some(*left))
+            (*left == column && !left_preserved)
+                .then_some(right)
+                .or((right == column && !right_preserved).then_some(*left))
         });
         equal.and_then(at)
     })
@@ -185,9 +202,15 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
             other => other.clone(),
         },
         StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),
-        StreamNode::HashJoin { left_keys, .. } => {
+        StreamNode::HashJoin { kind, left_keys, right_keys, .. } => {
             let left_width = inputs[0].columns.len();
-            by_key(left_keys.iter().map(|key| join_output(node, left_width, *key)).collect())
+            let right_keys = right_keys.iter().map(|key| key + left_width);
+            let keys: Vec<usize> = match kind {
+                JoinKind::Full if !left_keys.is_empty() => return Distribution::Any,
+                JoinKind::Right => right_keys.collect(),
+                _ => left_keys.clone(),
+            };
+            by_key(keys.into_iter().map(|key| join_output(node, left_width, key)).collect())
         }
         StreamNode::Union => {
             let first = &inputs[0].traits.distribution;

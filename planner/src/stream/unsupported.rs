@@ -3,9 +3,8 @@
 //! Place in the flow: [`check`] looks at the bound plan before any rule runs, so that a rule cannot turn a construct
 //! into something else first; the lowering asks for the error of what is left over.
 
-use datafusion::common::JoinType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 
@@ -61,42 +60,6 @@ pub fn node(plan: &LogicalPlan) -> Error {
     Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
 }
 
-/// The error for a join that has no streaming operator.
-pub fn join(join: &Join) -> Error {
-    let (what, hint) = match join.join_type {
-        JoinType::Inner => (
-            "a join without an equality condition",
-            "Add a condition that compares a column of one side with a column of the other by =.",
-        ),
-        JoinType::Left | JoinType::Right | JoinType::Full => (
-            "an outer join",
-            "Use an inner join with an equality condition; scalar subqueries become outer joins too.",
-        ),
-        JoinType::LeftSemi | JoinType::RightSemi => (
-            "IN or EXISTS with a subquery that is not related by equality alone",
-            "Relate the subquery by equality conditions only, or use an inner join with SELECT DISTINCT.",
-        ),
-        JoinType::LeftAnti | JoinType::RightAnti => (
-            "NOT IN, NOT EXISTS or EXCEPT with a subquery",
-            "Use inner joins with equality conditions, IN, or EXISTS.",
-        ),
-        JoinType::LeftMark | JoinType::RightMark => (
-            "IN or EXISTS with a subquery under OR or in a SELECT list",
-            "Use IN or EXISTS as a condition of WHERE joined by AND.",
-        ),
-    };
-    Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
-}
-
-/// The error for a join on `IS NOT DISTINCT FROM`.
-pub fn null_equal_join(join: &Join) -> Error {
-    let what = match join.join_type {
-        JoinType::Inner => "a join on IS NOT DISTINCT FROM",
-        _ => "INTERSECT, EXCEPT or a subquery related by IS NOT DISTINCT FROM",
-    };
-    Error::unsupported(format!("{what} {IN_VIEW}")).with_hint("Use an inner join, IN or EXISTS related by =.")
-}
-
 /// Refuses subqueries that no rule could turn into a join.
 pub fn check_expr(expr: &Expr) -> Result<()> {
     let subquery = expr.exists(|e| {
@@ -107,7 +70,7 @@ pub fn check_expr(expr: &Expr) -> Result<()> {
     });
     if subquery.map_err(from_datafusion)? {
         return Err(Error::unsupported(format!("this form of subquery {IN_VIEW}"))
-            .with_hint("Use IN or EXISTS as a condition of WHERE joined by AND, or an inner join."));
+            .with_hint("Write the subquery as a join."));
     }
     Ok(())
 }

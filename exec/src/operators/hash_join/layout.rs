@@ -35,6 +35,26 @@ pub(super) enum Origin {
     Stored(usize),
 }
 
+/// Where a column of one side's stored row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Among the stored columns of the side.
+    Stored(usize),
+    /// In the key, at this position.
+    Key(usize),
+}
+
+/// A column of an output row that is made of one side's row alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lone {
+    /// This column of the side.
+    Own(usize),
+    /// NULL, where the other side's column would be.
+    Null(DataType),
+    /// Whether there is a match.
+    Mark,
+}
+
 impl Layout {
     /// The layout of a join.
     pub fn new(
@@ -67,7 +87,8 @@ impl Layout {
             types,
         };
         read.extend_from_slice(project);
-        for column in read {
+        let width = inputs[0].len() + inputs[1].len();
+        for column in read.into_iter().filter(|column| *column < width) {
             let (side, column) = layout.side_of(column);
             if layout.key_twin(side, column).is_none() && !layout.stored[side].contains(&column) {
                 layout.stored[side].push(column);
@@ -95,6 +116,33 @@ impl Layout {
             .flat_map(|filter| &filter.columns)
             .map(|column| self.origin(side, *column))
             .collect()
+    }
+
+    /// The output's columns when a row of `side` is shown without a row of the other side.
+    pub fn lone(&self, side: usize) -> Vec<Lone> {
+        let width = self.types[0].len() + self.types[1].len();
+        let lone = |column: &usize| match self.side_of(*column) {
+            _ if *column >= width => Lone::Mark,
+            (own, column) if own == side => Lone::Own(column),
+            (other, column) => Lone::Null(self.types[other][column].clone()),
+        };
+        self.project.iter().map(lone).collect()
+    }
+
+    /// Where a column of a stored row is.
+    pub fn place(&self, side: usize, column: usize) -> Place {
+        match self.stored[side].binary_search(&column) {
+            Ok(stored) => Place::Stored(stored),
+            Err(_) => {
+                let key = self.keys[side].iter().position(|key| *key == column);
+                Place::Key(key.expect("a column that is read is stored or a key"))
+            }
+        }
+    }
+
+    /// The filter's columns as (side, column).
+    pub fn filter_columns(&self) -> Vec<(usize, usize)> {
+        self.filter.iter().flat_map(|filter| &filter.columns).map(|column| self.side_of(*column)).collect()
     }
 
     fn origin(&self, batch_side: usize, column: usize) -> Origin {

@@ -1,4 +1,4 @@
-//! `HashJoin`: the symmetric inner equi-join of two changing inputs.
+//! `HashJoin`: the symmetric join of two changing inputs, of any kind.
 //!
 //! Each side keeps its rows; a batch of one side first joins its own side's rows, then is matched with the
 //! other side as it is now. Whatever the order of batches within an epoch, each pair of rows meets exactly
@@ -7,37 +7,53 @@
 //! ```text
 //!   batch ─► rows with a NULL key drop out ─► keys → ids (one table for both sides)
 //!         ─► own side: store, link into the key's chain            (side.rs)
-//!         ─► other side: walk the chains → pairs of (row, slot)    (probe.rs)
+//!         ─► other side: walk the chains → pairs of (row, slot)    (probe.rs, count.rs)
 //!              ─► residual filter over the pairs ─► gather the projected columns
+//!   end of the epoch ─► rows that show by the number of their matches (matches.rs, transitions.rs)
 //! ```
 //! A side stores only columns that the projection or the filter reads, and no key column whose value the other
 //! side's key has anyway (`layout.rs`). Rows that only differ elsewhere are duplicates then: rows carry
 //! weights. Weights may be negative within an epoch, when a delete comes before its insert.
+//!
+//! An inner join pays for none of what outer, semi, anti and mark joins need: it counts no matches and has nothing
+//! to do at the end of an epoch. Without a filter a semi or anti join does not look for pairs either, its right side
+//! is a number for each key.
 
+mod count;
+#[cfg(test)]
+mod kind_tests;
 mod layout;
+mod matches;
 mod persist;
 mod probe;
 mod side;
 #[cfg(test)]
 mod tests;
+mod transitions;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::not;
 use arrow::datatypes::{DataType, SchemaRef};
-use weir_common::{ChangeBatch, Error, Result};
+use weir_common::{ChangeBatch, Epoch, Error, Result};
 
 use self::layout::Layout;
+use self::matches::{Preserved, Totals};
 use self::probe::Probe;
 use self::side::JoinSide;
+use self::transitions::Transitions;
 use super::positional_schema;
 use crate::compile::{CompiledExpr, compile};
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateTable, StateWriter};
-use crate::spec::{NodeSpec, OperatorSpec};
+use crate::spec::{ChangelogMode, JoinKind, NodeSpec, OperatorSpec};
 use crate::state::{KeyTable, NONE};
 
-/// The streaming inner join operator.
+/// The streaming join operator.
 pub struct HashJoin {
+    kind: JoinKind,
     layout: Layout,
+    /// Key columns of each side in which NULL equals nothing.
+    null_keys: [Vec<usize>; 2],
     filter: Option<CompiledExpr>,
     schema: SchemaRef,
     keys: KeyTable,
@@ -45,30 +61,49 @@ pub struct HashJoin {
     sides: [JoinSide; 2],
     /// Matching that goes on.
     probe: Option<Probe>,
+    /// The end of an epoch that goes on.
+    transitions: Option<Transitions>,
+    /// Keys that had no row on one side at some time of this epoch; an inner join drops keys at once.
+    emptied: Vec<u32>,
 }
 
 impl HashJoin {
     /// The join that a `HashJoin` specification describes.
     pub fn new(spec: &NodeSpec) -> Result<HashJoin> {
-        let OperatorSpec::HashJoin { left_keys, right_keys, filter, project, left_mode, right_mode } =
-            &spec.operator
+        let OperatorSpec::HashJoin {
+            kind,
+            left_keys,
+            right_keys,
+            null_equal,
+            filter,
+            project,
+            left_mode,
+            right_mode,
+        } = &spec.operator
         else {
             return Err(Error::internal("a join is built from a join's specification"));
         };
         let key_types = key_types(left_keys, &spec.inputs[0])?;
-        if key_types != self::key_types(right_keys, &spec.inputs[1])? {
+        if key_types != self::key_types(right_keys, &spec.inputs[1])? || null_equal.len() != key_types.len() {
             return Err(Error::internal("the key columns of a join differ in type"));
         }
+        let strict = |keys: &[usize]| {
+            keys.iter().zip(null_equal).filter(|(_, equal)| !**equal).map(|(key, _)| *key).collect()
+        };
         let layout = Layout::new([left_keys, right_keys], filter.as_ref(), project, &spec.inputs);
         let filter = layout.filter.as_ref().map(|filter| compile(&filter.expr, &filter.types)).transpose()?;
-        let side = |s: usize, mode| JoinSide::new(mode, &layout.stored_types(s), StateTable(s as u8));
+        let side = |s: usize, mode| join_side(*kind, filter.is_some(), s, mode, &layout);
         Ok(HashJoin {
+            kind: *kind,
+            null_keys: [strict(left_keys), strict(right_keys)],
             sides: [side(0, *left_mode)?, side(1, *right_mode)?],
             layout,
             filter,
             schema: positional_schema(&spec.output),
             keys: KeyTable::new(&key_types)?,
             probe: None,
+            transitions: None,
+            emptied: Vec::new(),
         })
     }
 
@@ -82,6 +117,10 @@ impl HashJoin {
         let stored: Vec<ArrayRef> =
             self.layout.stored[side].iter().map(|c| batch.columns()[*c].clone()).collect();
         let emptied = self.sides[side].insert(&ids, &stored, batch.ops.as_deref(), &self.keys)?;
+        if self.kind != JoinKind::Inner {
+            self.emptied.extend(emptied);
+            return Ok(ids);
+        }
         for id in emptied {
             if self.sides.iter().all(|s| s.head(id) == NONE) {
                 self.keys.remove(id);
@@ -89,28 +128,56 @@ impl HashJoin {
         }
         Ok(ids)
     }
+
+    fn advance_probe(&mut self, out: &mut Output) -> Result<Flow> {
+        let Some(mut probe) = self.probe.take() else { return Ok(Flow::Done) };
+        let flow = if self.kind == JoinKind::Inner || self.filter.is_none() {
+            self.advance(&mut probe, out)?
+        } else {
+            self.advance_counted(&mut probe, out)?
+        };
+        if flow == Flow::Yield {
+            self.probe = Some(probe);
+        }
+        Ok(flow)
+    }
 }
 
 impl Operator for HashJoin {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
-        self.restore(cx)
+        self.restore(cx)?;
+        self.recount()
     }
 
     fn on_batch(&mut self, port: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow> {
-        let batch = without_null_keys(batch, &self.layout.keys[port.0])?;
+        let (batch, unmatched) = split_null_keys(batch, &self.null_keys[port.0])?;
+        if let Some(unmatched) = unmatched {
+            self.emit_unmatched(port.0, &unmatched, out)?;
+        }
         if batch.is_empty() {
             return Ok(Flow::Done);
         }
         let ids = self.store(port.0, &batch)?;
+        if !self.kind.emits_pairs() && self.filter.is_none() {
+            return Ok(Flow::Done);
+        }
         self.probe = Some(Probe::new(port.0, batch, ids));
+        self.advance_probe(out)
+    }
+
+    fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
+        if self.kind == JoinKind::Inner {
+            return Ok(Flow::Done);
+        }
+        self.transitions = Some(Transitions::default());
         self.resume(out)
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Flow> {
-        let Some(mut probe) = self.probe.take() else { return Ok(Flow::Done) };
-        let flow = self.advance(&mut probe, out)?;
+        let Some(mut transitions) = self.transitions.take() else { return self.advance_probe(out) };
+        let flow = self.advance_transitions(&mut transitions, out)?;
         if flow == Flow::Yield {
-            self.probe = Some(probe);
+            self.transitions = Some(transitions);
         }
         Ok(flow)
     }
@@ -133,10 +200,30 @@ fn key_types(keys: &[usize], input: &[DataType]) -> Result<Vec<DataType>> {
     keys.iter().map(ty).collect()
 }
 
-/// The rows that can match: NULL equals nothing.
-fn without_null_keys(batch: ChangeBatch, keys: &[usize]) -> Result<ChangeBatch> {
+/// A side of a join, with what this kind of join counts on it.
+fn join_side(
+    kind: JoinKind,
+    filtered: bool,
+    side: usize,
+    mode: ChangelogMode,
+    layout: &Layout,
+) -> Result<JoinSide> {
+    let preserves = kind.preserves();
+    // Rows that only count are kept once with a weight.
+    let weighs = preserves[side] || !kind.emits_pairs();
+    let mode = if weighs { ChangelogMode::Retract } else { mode };
+    let mut joined = JoinSide::new(mode, &layout.stored_types(side), StateTable(side as u8))?;
+    joined.preserved = preserves[side].then(|| Box::new(Preserved::new(filtered)));
+    joined.totals = (preserves[1 - side] && !filtered).then(|| Box::new(Totals::default()));
+    Ok(joined)
+}
+
+/// The rows that can match, and those that cannot: NULL equals nothing in these key columns.
+fn split_null_keys(batch: ChangeBatch, keys: &[usize]) -> Result<(ChangeBatch, Option<ChangeBatch>)> {
     let nulls = |column: &usize| batch.columns()[*column].nulls().filter(|nulls| nulls.null_count() > 0);
     let valid = keys.iter().filter_map(nulls).map(|nulls| nulls.inner().clone());
-    let Some(mask) = valid.reduce(|a: BooleanBuffer, b| &a & &b) else { return Ok(batch) };
-    batch.filter(&BooleanArray::new(mask, None))
+    let Some(mask) = valid.reduce(|a: BooleanBuffer, b| &a & &b) else { return Ok((batch, None)) };
+    let mask = BooleanArray::new(mask, None);
+    let unmatched = batch.filter(&not(&mask).map_err(Error::internal)?)?;
+    Ok((batch.filter(&mask)?, Some(unmatched)))
 }

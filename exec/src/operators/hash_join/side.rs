@@ -16,6 +16,7 @@ use weir_common::key::EncodedKeys;
 use weir_common::row::RowCodec;
 use weir_common::{Error, Result};
 
+use super::matches::{Preserved, Totals};
 use crate::operator::StateTable;
 use crate::spec::ChangelogMode;
 use crate::state::native::{hash_column, mix, tag_of};
@@ -34,6 +35,10 @@ pub(super) struct JoinSide {
     pub journal: Journal,
     pub table: StateTable,
     pub codec: RowCodec,
+    /// If this side's rows show by the number of their matches. Such a side always has a `Retraction`.
+    pub preserved: Option<Box<Preserved>>,
+    /// Rows of each key, if the other side's rows count them.
+    pub totals: Option<Box<Totals>>,
     slots: Vec<u32>,
 }
 
@@ -54,6 +59,7 @@ pub(super) struct Appended {
 /// What an input that deletes needs to know by slot.
 #[derive(Default)]
 pub(super) struct Retraction {
+    /// Key of each slot.
     pub keys: Vec<u32>,
     previous: Vec<u32>,
     /// How often the row is there; 0 marks a free slot.
@@ -86,6 +92,8 @@ impl JoinSide {
             journal,
             table,
             codec: super::persist::codec(stored)?,
+            preserved: None,
+            totals: None,
             slots: Vec::new(),
         })
     }
@@ -94,6 +102,9 @@ impl JoinSide {
     pub fn reserve_keys(&mut self, bound: usize) {
         if self.heads.len() < bound {
             self.heads.resize(bound, NONE);
+        }
+        if let Some(totals) = &mut self.totals {
+            totals.reserve(bound);
         }
     }
 
@@ -118,7 +129,17 @@ impl JoinSide {
         }
     }
 
+    /// The key of a slot of a side that deletes.
+    #[inline]
+    pub fn key_of(&self, slot: u32) -> u32 {
+        match &self.journal {
+            Journal::AppendOnly(_) => NONE,
+            Journal::Retract(retraction) => retraction.keys[slot as usize],
+        }
+    }
+
     /// Takes rows in by key id, stored columns and op; the keys whose chains became empty, each once.
+    /// A row of a preserved side stays in its chain until [`JoinSide::end_epoch`], even if none is left of it.
     pub fn insert(
         &mut self,
         ids: &[u32],
@@ -129,6 +150,9 @@ impl JoinSide {
         let mut slots = std::mem::take(&mut self.slots);
         self.rows.insert(stored, ids.len(), &mut slots)?;
         self.next.resize(self.rows.slot_bound(), NONE);
+        if let Some(totals) = &mut self.totals {
+            ids.iter().enumerate().for_each(|(row, id)| totals.add(*id, ops.map_or(1, |ops| ops[row])));
+        }
         let emptied = match &mut self.journal {
             Journal::AppendOnly(appended) => {
                 if ops.is_some() {
@@ -158,6 +182,12 @@ impl JoinSide {
         self.next.resize(self.rows.slot_bound(), NONE);
         let highest = sequences.iter().max().map_or(0, |highest| highest + 1);
         self.next_sequence = self.next_sequence.max(highest);
+        if let Some(totals) = &mut self.totals {
+            ids.iter().zip(weights).for_each(|(id, weight)| totals.restore(*id, *weight));
+        }
+        if let Some(preserved) = &mut self.preserved {
+            preserved.reserve(self.rows.slot_bound());
+        }
         match &mut self.journal {
             Journal::AppendOnly(appended) => {
                 if weights.iter().any(|weight| *weight != 1) {
@@ -191,6 +221,9 @@ impl JoinSide {
     ) -> Result<Vec<u32>> {
         let Journal::Retract(retraction) = &mut self.journal else { return Ok(Vec::new()) };
         retraction.resize(self.rows.slot_bound());
+        if let Some(preserved) = &mut self.preserved {
+            preserved.begin_batch(ids.len(), self.rows.slot_bound());
+        }
         let tags = row_tags(ids, stored)?;
         let (mut emptied, mut dead) = (Vec::new(), Vec::new());
         for (row, (slot, id)) in slots.iter().zip(ids).enumerate() {
@@ -203,12 +236,18 @@ impl JoinSide {
                 retraction.sequences[*slot as usize] = self.next_sequence;
                 retraction.changed.push((*slot, self.next_sequence));
                 self.next_sequence += 1;
+                if let Some(preserved) = &mut self.preserved {
+                    preserved.add_fresh(row, *slot);
+                }
                 continue;
             };
             self.rows.remove(*slot);
             let sequence = retraction.sequences[old as usize];
             let saved = sequence < retraction.saved_below;
             let weight = &mut retraction.weights[old as usize];
+            if let Some(preserved) = &mut self.preserved {
+                preserved.touch(old, *weight);
+            }
             *weight = weight
                 .checked_add(op)
                 .ok_or_else(|| Error::unsupported("more than 2^31 equal rows in a join"))?;
@@ -216,6 +255,9 @@ impl JoinSide {
                 if saved {
                     retraction.changed.push((old, sequence));
                 }
+                continue;
+            }
+            if self.preserved.is_some() {
                 continue;
             }
             retraction.unlink(&mut self.heads, &mut self.next, old, tags[row]);
@@ -233,6 +275,44 @@ impl JoinSide {
         Ok(emptied)
     }
 
+    /// Forgets what changed in the epoch, and the rows of which none is left; the keys whose chains became empty.
+    pub fn end_epoch(&mut self, keys: &KeyTable) -> Result<Vec<u32>> {
+        if let Some(totals) = &mut self.totals {
+            totals.end_epoch();
+        }
+        let (Some(preserved), Journal::Retract(retraction)) = (&mut self.preserved, &mut self.journal) else {
+            return Ok(Vec::new());
+        };
+        let mut slots = preserved.end_epoch();
+        slots.retain(|slot| retraction.weights[*slot as usize] == 0);
+        let ids: Vec<u32> = slots.iter().map(|slot| retraction.keys[*slot as usize]).collect();
+        let tags = row_tags(&ids, &self.rows.gather_all(&slots)?)?;
+        let (mut emptied, mut dead) = (Vec::new(), Vec::new());
+        for ((slot, id), tag) in slots.into_iter().zip(ids).zip(tags) {
+            retraction.unlink(&mut self.heads, &mut self.next, slot, tag);
+            self.rows.remove(slot);
+            let sequence = retraction.sequences[slot as usize];
+            if sequence < retraction.saved_below {
+                dead.push((id, sequence));
+            }
+            if self.heads[id as usize] == NONE {
+                emptied.push(id);
+            }
+        }
+        retraction.bury(&dead, keys)?;
+        Ok(emptied)
+    }
+
+    /// Slots with a row, of a side that deletes.
+    pub fn live_slots(&self) -> Vec<u32> {
+        (0..self.rows.slot_bound() as u32)
+            .filter(|slot| match &self.journal {
+                Journal::AppendOnly(_) => true,
+                Journal::Retract(retraction) => retraction.weights[*slot as usize] != 0,
+            })
+            .collect()
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         let journal = match &self.journal {
@@ -247,6 +327,8 @@ impl JoinSide {
             }
         };
         journal
+            + self.preserved.as_ref().map_or(0, |preserved| preserved.memory_bytes())
+            + self.totals.as_ref().map_or(0, |totals| totals.memory_bytes())
             + self.rows.memory_bytes()
             + (self.heads.capacity() + self.next.capacity() + self.slots.capacity()) * size_of::<u32>()
     }

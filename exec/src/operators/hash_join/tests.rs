@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::expr::{BinaryOp, ScalarExpr};
 use crate::operators::BATCH_ROWS;
-use crate::spec::ChangelogMode;
+use crate::spec::{ChangelogMode, JoinKind};
 use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
 
 const INTS: [DataType; 3] = [DataType::Int64, DataType::Int64, DataType::Int64];
@@ -28,6 +28,8 @@ fn spec(
         right: Box::new(ScalarExpr::Column(6)),
     };
     let operator = OperatorSpec::HashJoin {
+        kind: JoinKind::Inner,
+        null_equal: vec![false; keys],
         left_keys: (0..keys).collect(),
         right_keys: (0..keys).rev().collect(),
         filter: filtered.then(less),

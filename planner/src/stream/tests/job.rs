@@ -33,12 +33,12 @@ fn q4_exchanges_for_the_join_and_each_aggregate_only() {
       Fragment 1
         1: Source 16412 [0, 2, 3]  id=a531c7a20f6a7789
       Fragment 2
-        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=b7a90390b6589a41
+        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=ac58df9de9dfc554
       Fragment 3
-        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=73c5ef7b1276a288
-        4: Calc { 2 columns } <- 3  id=fcba740aaed2d567
+        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=38c59f451704255f
+        4: Calc { 2 columns } <- 3  id=3b47ddd9d369ac49
       Fragment 4
-        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=61618f885fb12d89
+        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=3f053dbbb1376af4
       Output relation 16500
     "#);
 }

@@ -165,16 +165,15 @@ fn values_without_from() {
 }
 
 #[test]
-fn in_subquery_joins_distinct_keys() {
+fn in_subquery_is_a_semi_join() {
     let lines = scan("log").project([col("log.line")]).unwrap().build().unwrap();
     let query =
         scan("t").filter(in_subquery(col("t.s"), lines.into())).unwrap().project([col("t.v")]).unwrap();
     assert_snapshot!(stream_text(query), @"
     StreamMaterialize { m: [c1], key: none }  mode=retract key=none dist=by[0] state=none
-      StreamHashJoin { on: [s = line], output: [v] }  mode=retract key=none dist=any state=the rows of both inputs
+      StreamHashJoin { semi, on: [s = line], output: [v] }  mode=retract key=none dist=any state=the rows of both inputs
         StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
-        StreamAggregate { group: [line], calls: [] }  mode=retract key=[0] dist=by[0] state=one row for each (line)
-          StreamScan { log: [line] }  mode=retract key=none dist=any state=none
+        StreamScan { log: [line] }  mode=retract key=none dist=any state=none
     ");
 }
 

@@ -142,10 +142,9 @@ fn having_union_and_in() {
         StreamCalc { project: [s, ?column?::Int64 AS n, int4_to_numeric(38,0)(?column?) AS sum] }  mode=retract key=none dist=any state=none
           StreamAggregate { group: [s, ?column?, ?column?], calls: [] }  mode=retract key=[0, 1, 2] dist=by[0, 1, 2] state=unbounded: the aggregate keeps one row for each (s, ?column?, ?column?), and source "bid" goes on without end
             StreamCalc { project: [s, 0 AS ?column?, 0 AS ?column?] }  mode=retract key=none dist=any state=none
-              StreamHashJoin { on: [v = price], output: [s] }  mode=retract key=none dist=any state=unbounded: the join keeps every row of both inputs, and source "bid" goes on without end
+              StreamHashJoin { semi, on: [v = price], output: [s] }  mode=retract key=none dist=any state=unbounded: the join keeps every row of both inputs, and source "bid" goes on without end
                 StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
-                StreamAggregate { group: [price], calls: [] }  mode=append key=[0] dist=by[0] state=unbounded: the aggregate keeps one row for each (price), and source "bid" goes on without end
-                  StreamSource { bid: [price] }  mode=append key=none dist=any state=none
+                StreamSource { bid: [price] }  mode=append key=none dist=any state=none
     "#);
 }
 
