@@ -16,6 +16,7 @@ mod log;
 pub mod object;
 #[cfg(test)]
 mod sample;
+pub mod sequences;
 pub mod snapshot;
 pub mod system;
 #[cfg(test)]
@@ -23,9 +24,11 @@ mod tests;
 
 pub use catalog::Catalog;
 pub use change::CatalogChange;
+pub use functions::reg::quote_identifier;
 pub use home_form::home_form;
 pub use object::{
-    ColumnDef, MaterializedViewDef, Object, ObjectKind, SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
+    CheckDef, ColumnDef, Generation, IdentityKind, MaterializedViewDef, Object, ObjectKind, SequenceDef,
+    SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
 };
 pub use snapshot::CatalogSnapshot;
 pub use system::{SystemContext, SystemTable};

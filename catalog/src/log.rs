@@ -12,12 +12,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use weir_common::seam::{File, FileSystem};
-use weir_common::{Error, Result, SqlState};
+use weir_common::{Error, ObjectId, Result, SqlState};
 
 use crate::change::CatalogChange;
+use crate::sequences::SequencePoint;
 
 const MAGIC: &[u8; 8] = b"WEIRCAT\n";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const HEADER_LEN: usize = 16;
 const RECORD_HEADER_LEN: usize = 12;
 
@@ -28,6 +29,15 @@ pub(crate) struct LogRecord {
     pub changes: Vec<CatalogChange>,
     /// Ids below this may have been handed out.
     pub reserved_id: u32,
+    /// Sequences that have moved: values up to here may have been handed out.
+    pub sequences: Vec<(ObjectId, SequencePoint)>,
+}
+
+impl LogRecord {
+    /// Changes alone.
+    pub(crate) fn of_changes(changes: Vec<CatalogChange>, reserved_id: u32) -> LogRecord {
+        LogRecord { changes, reserved_id, sequences: Vec::new() }
+    }
 }
 
 /// The log, open for appending.
@@ -128,6 +138,7 @@ fn encode_record(record: &LogRecord, bytes: &mut Vec<u8>) -> Result<()> {
 enum Damage {
     Header,
     NewerFormat(u32),
+    OlderFormat(u32),
     Record { offset: usize },
 }
 
@@ -135,6 +146,11 @@ impl Damage {
     fn in_file(self, path: &Path) -> Error {
         let name = path.display();
         match self {
+            Damage::OlderFormat(version) => Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("file \"{name}\" has format version {version}; this server reads {FORMAT_VERSION}"),
+            )
+            .with_hint("Use the server version that wrote it."),
             Damage::Header => Error::corrupted(format!("file \"{name}\" does not begin as a catalog log")),
             Damage::NewerFormat(version) => Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -177,6 +193,7 @@ fn check_header(bytes: &[u8]) -> Result<(), Damage> {
     match u32_at(bytes, 8) {
         Some(FORMAT_VERSION) if sound => Ok(()),
         Some(version) if sound && version > FORMAT_VERSION => Err(Damage::NewerFormat(version)),
+        Some(version) if sound => Err(Damage::OlderFormat(version)),
         _ => Err(Damage::Header),
     }
 }

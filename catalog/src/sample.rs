@@ -27,12 +27,13 @@ pub(crate) fn table() -> Object {
     let name = column(2, "name", SqlType::Varchar(Some(20)));
     let def = TableDef {
         columns: vec![
-            ColumnDef { column: id, default_sql: None },
-            ColumnDef { column: name, default_sql: Some("'x'::character varying".to_owned()) },
+            ColumnDef::plain(id, None),
+            ColumnDef::plain(name, Some("'x'::character varying".to_owned())),
         ],
         primary_key: vec![1],
         key_constraint_name: Some("t_pkey".to_owned()),
         key_index_id: Some(T_PKEY),
+        checks: Vec::new(),
     };
     let mut table = Object::new(T, PUBLIC, "t", ROLE, ObjectKind::Table(def));
     table.comment = Some("people".to_owned());

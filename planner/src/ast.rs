@@ -40,6 +40,7 @@ pub enum Statement {
     CreateSource(CreateSource),
     CreateView(CreateView),
     CreateSink(CreateSink),
+    CreateSequence(CreateSequence),
     Drop {
         kind: DropKind,
         names: Vec<ObjectName>,
@@ -211,6 +212,25 @@ pub struct CreateView {
     pub query: Box<Query>,
     /// The text of the query as written.
     pub query_sql: String,
+}
+
+/// CREATE SEQUENCE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSequence {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub ty: Option<DataType>,
+    pub options: SequenceOptions,
+}
+
+/// A sequence's options; what is not given has a default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SequenceOptions {
+    pub increment: Option<i64>,
+    pub min: Option<i64>,
+    pub max: Option<i64>,
+    pub start: Option<i64>,
+    pub cycle: bool,
 }
 
 /// CREATE SINK.

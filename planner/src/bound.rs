@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::logical_expr::LogicalPlan;
-use weir_catalog::{ColumnDef, WatermarkDef};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use weir_catalog::{CheckDef, ColumnDef, SequenceDef, WatermarkDef};
 use weir_common::{Column, ObjectId, RelationKey, SqlType};
 
 use crate::ast::ParsedStatement;
@@ -39,11 +39,21 @@ pub struct BoundQuery {
 #[derive(Clone, Debug)]
 pub struct BoundInsert {
     pub table: ObjectId,
+    pub rules: RowRules,
     /// Yields all columns of the table in order, defaults filled in, in the columns' types.
     pub query: BoundQuery,
     pub conflict: Option<BoundConflict>,
     /// RETURNING, over the rows inserted or updated.
     pub returning: Option<BoundQuery>,
+}
+
+/// What a table's definition says of a row that is written: expressions over the table's columns by name.
+#[derive(Clone, Debug, Default)]
+pub struct RowRules {
+    /// Positions of generated columns, with their values.
+    pub generated: Vec<(usize, Expr)>,
+    /// CHECK constraints in the order in which they are checked: by name.
+    pub checks: Vec<(String, Expr)>,
 }
 
 /// ON CONFLICT on the primary key.
@@ -58,6 +68,7 @@ pub struct BoundConflict {
 #[derive(Clone, Debug)]
 pub struct BoundUpdate {
     pub table: ObjectId,
+    pub rules: RowRules,
     /// Yields the columns of the old row, those of the new row, with RETURNING those of the joined items, and the
     /// row's number.
     pub query: BoundQuery,
@@ -98,7 +109,30 @@ pub struct BoundCreateTable {
     pub primary_key: Vec<u16>,
     /// Name of the primary key constraint: `orders_pkey` unless given.
     pub key_constraint_name: Option<String>,
+    pub checks: Vec<CheckDef>,
+    /// Sequences of serial and identity columns, to be created with the table.
+    pub sequences: Vec<OwnedSequence>,
+    /// Sequences that defaults use.
+    pub depends_on: Vec<ObjectId>,
     /// The whole statement.
+    pub definition: String,
+}
+
+/// A sequence that a column brings along.
+#[derive(Clone, Debug)]
+pub struct OwnedSequence {
+    pub column: u16,
+    pub name: String,
+    pub def: SequenceDef,
+}
+
+/// CREATE SEQUENCE.
+#[derive(Clone, Debug)]
+pub struct BoundCreateSequence {
+    pub name: NewName,
+    pub if_not_exists: bool,
+    pub exists: bool,
+    pub def: SequenceDef,
     pub definition: String,
 }
 
@@ -183,6 +217,7 @@ pub enum DropKind {
     MaterializedView,
     Source,
     Sink,
+    Sequence,
 }
 
 impl DropKind {
@@ -194,6 +229,7 @@ impl DropKind {
             DropKind::MaterializedView => "materialized view",
             DropKind::Source => "source",
             DropKind::Sink => "sink",
+            DropKind::Sequence => "sequence",
         }
     }
 }
@@ -337,6 +373,7 @@ pub enum BoundStatement {
     CreateView(BoundCreateView),
     CreateMaterializedView(BoundCreateView),
     CreateSink(BoundCreateSink),
+    CreateSequence(BoundCreateSequence),
     Drop(BoundDrop),
     Explain {
         options: ExplainOptions,

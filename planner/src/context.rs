@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_catalog::snapshot::CatalogSnapshot;
-use weir_common::{Error, Result, SqlState, SqlType};
+use weir_common::{Error, ObjectId, Result, SqlState, SqlType};
 use weir_exec::expr::Literal;
 
 /// The facts of a session that can change what a statement means.
@@ -98,6 +98,20 @@ impl ParamTypes {
 /// The value of a parameter, in the type that [`ParamTypes`] says.
 pub type ParamValue = Literal;
 
+/// Sequences as a session uses them. A value is durable before it is returned.
+pub trait SequenceAccess: Send + Sync {
+    /// `nextval`, so many times.
+    fn next(&self, sequence: ObjectId, count: usize) -> Result<Vec<i64>>;
+    /// `currval`.
+    fn current(&self, sequence: ObjectId) -> Result<i64>;
+    /// `lastval`.
+    fn last(&self) -> Result<i64>;
+    /// `setval`.
+    fn set(&self, sequence: ObjectId, value: i64, is_called: bool) -> Result<()>;
+    /// The last value, and whether it was given.
+    fn point(&self, sequence: ObjectId) -> Result<(i64, bool)>;
+}
+
 /// Everything a statement is bound against.
 pub struct BindContext {
     pub catalog: Arc<CatalogSnapshot>,
@@ -106,11 +120,13 @@ pub struct BindContext {
     /// Values of the parameters: they stand in the plan as literals. Without them (to describe a statement)
     /// typed NULLs stand in their place.
     pub param_values: Option<Vec<ParamValue>>,
+    /// The session's sequences; without them no statement can use any.
+    pub sequences: Option<Arc<dyn SequenceAccess>>,
 }
 
 impl BindContext {
     /// A context without parameters.
     pub fn new(catalog: Arc<CatalogSnapshot>, session: SessionInfo) -> BindContext {
-        BindContext { catalog, session, params: ParamTypes::none(), param_values: None }
+        BindContext { catalog, session, params: ParamTypes::none(), param_values: None, sequences: None }
     }
 }

@@ -6,7 +6,7 @@
 use datafusion::logical_expr::Expr;
 use weir_common::ObjectId;
 
-use crate::bound::BoundStatement;
+use crate::bound::{BoundStatement, RowRules};
 
 /// COPY … FROM STDIN.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub struct BoundCopyFrom {
     pub table: ObjectId,
     /// Positions of the columns that a record has, in its order.
     pub columns: Vec<usize>,
+    pub rules: RowRules,
     /// The values of the table's other columns, by position; they name no column.
     pub defaults: Vec<(usize, Expr)>,
     pub options: CopyOptions,

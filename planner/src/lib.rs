@@ -27,6 +27,6 @@ pub mod stream;
 pub use ast::{ParsedStatement, Statement};
 pub use binder::bind;
 pub use bound::{BoundQuery, BoundStatement, OutputColumn};
-pub use context::{BindContext, ParamTypes, ParamValue, SessionInfo};
+pub use context::{BindContext, ParamTypes, ParamValue, SequenceAccess, SessionInfo};
 pub use logical::{RelationKind, RelationSource};
 pub use parser::parse;

@@ -236,3 +236,41 @@ async fn a_source_goes_on_where_it_was() {
                       WHERE v.k IS NULL OR w.k IS NULL";
     assert_eq!(first_value(&client, difference).await, "0");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sequence_never_gives_a_value_twice() {
+    const WRITERS: usize = 3;
+    let mut server = Server::start();
+    let client = server.connect().await;
+    client.batch_execute("CREATE SEQUENCE s").await.unwrap();
+    client.batch_execute("CREATE TABLE t (id bigserial, n bigint)").await.unwrap();
+    let mut given = std::collections::HashSet::new();
+    for round in 0..4 {
+        let (told, mut values) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..WRITERS {
+            let (client, told) = (server.connect().await, told.clone());
+            tokio::spawn(async move {
+                loop {
+                    let drawn = client.query_one("SELECT nextval('s')", &[]).await;
+                    let inserted = client.batch_execute("INSERT INTO t (n) VALUES (1), (2)").await;
+                    let Ok(row) = drawn else { return };
+                    if told.send(row.get::<_, i64>(0)).is_err() || inserted.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(told);
+        let before = given.len();
+        while given.len() < before + 100 + 40 * round {
+            assert!(given.insert(values.recv().await.unwrap()), "a value was given twice");
+        }
+        server.crash_and_restart();
+        while let Some(value) = values.recv().await {
+            assert!(given.insert(value), "value {value} was given twice");
+        }
+        let client = server.connect().await;
+        let same = "SELECT count(*) = count(DISTINCT id) AND count(*) > 0 FROM t";
+        assert_eq!(first_value(&client, same).await, "t");
+    }
+}

@@ -23,7 +23,7 @@ use crate::session::{Session, SessionOptions};
 /// The engine on one data folder.
 pub struct Environment {
     pub(crate) config: EngineConfig,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) batch: BatchEngine,
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,7 +45,7 @@ impl Environment {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
         let data_dir = DataDir::open(&config.data_dir)?;
-        let catalog = Catalog::open(Arc::clone(&fs), &config.data_dir)?;
+        let catalog = Arc::new(Catalog::open(Arc::clone(&fs), &config.data_dir)?);
         let (recovered, broken) = recover(&catalog.snapshot(), &fs);
         let seams = RuntimeSeams { clock: Arc::clone(&clock), fs: Arc::clone(&fs) };
         let runtime = Runtime::open(config.clone(), seams, recovered)?;

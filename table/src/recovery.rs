@@ -47,7 +47,7 @@ fn rebuild(
 ) -> Result<()> {
     let inputs = check_inputs(catalog, object, broken);
     match &object.kind {
-        ObjectKind::Schema => {}
+        ObjectKind::Schema | ObjectKind::Sequence(_) => {}
         ObjectKind::View(_) => inputs?,
         ObjectKind::Table(table) => {
             recovered.tables.push((object.id, table.relation_schema(), object.name.clone()));

@@ -12,7 +12,9 @@ use futures::StreamExt;
 use weir_catalog::system::{Activity, Setting};
 use weir_common::text::FormatOptions;
 use weir_common::{Epoch, Error, Result, SqlState, SqlType};
-use weir_planner::{BindContext, BoundStatement, ParamTypes, ParsedStatement, SessionInfo, Statement};
+use weir_planner::{
+    BindContext, BoundStatement, ParamTypes, ParsedStatement, SequenceAccess, SessionInfo, Statement,
+};
 
 use crate::activity::Seat;
 use crate::copy::CopyOut;
@@ -21,6 +23,7 @@ use crate::environment::Environment;
 use crate::outcome::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, TransactionStatus};
 use crate::params;
 use crate::prepared::{PreparedBy, PreparedStatements};
+use crate::sequences::SessionSequences;
 use crate::settings::Settings;
 use crate::transaction::{Block, Transaction, aborted};
 
@@ -61,6 +64,7 @@ pub struct Session {
     pub(crate) statements: PreparedStatements,
     pub(crate) cursors: Cursors,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) sequences: Arc<SessionSequences>,
     /// The epoch of the session's last commit.
     pub(crate) last_commit: Epoch,
     seat: Seat,
@@ -94,6 +98,7 @@ impl Session {
             state: "idle".into(),
             ..Activity::default()
         });
+        let sequences = Arc::new(SessionSequences::new(Arc::clone(&env.catalog)));
         Ok(Session {
             env,
             user: options.user,
@@ -103,6 +108,7 @@ impl Session {
             statements: PreparedStatements::default(),
             cursors: Cursors::default(),
             notices: Vec::new(),
+            sequences,
             last_commit: Epoch::ZERO,
             seat,
             fresh: None,
@@ -237,6 +243,7 @@ impl Session {
             session: self.session_info(),
             params: types,
             param_values: values,
+            sequences: Some(Arc::clone(&self.sequences) as Arc<dyn SequenceAccess>),
         };
         let bound = weir_planner::bind(statement, &context)?;
         Ok((bound, context))

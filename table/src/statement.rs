@@ -56,6 +56,7 @@ impl Session {
             | BoundStatement::CreateView(_)
             | BoundStatement::CreateMaterializedView(_)
             | BoundStatement::CreateSink(_)
+            | BoundStatement::CreateSequence(_)
             | BoundStatement::Drop(_)
             | BoundStatement::Comment { .. } => {
                 let what = command_words(&bound);
@@ -249,10 +250,14 @@ impl Session {
                 }
                 self.settings.reset_all();
                 self.statements.clear();
+                self.sequences.forget();
                 "DISCARD ALL"
             }
             DiscardTarget::Plans => "DISCARD PLANS",
-            DiscardTarget::Sequences => "DISCARD SEQUENCES",
+            DiscardTarget::Sequences => {
+                self.sequences.forget();
+                "DISCARD SEQUENCES"
+            }
             DiscardTarget::Temp => "DISCARD TEMP",
         }))
     }
@@ -349,6 +354,7 @@ fn command_words(bound: &BoundStatement) -> &'static str {
         BoundStatement::CreateView(_) => "CREATE VIEW",
         BoundStatement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         BoundStatement::CreateSink(_) => "CREATE SINK",
+        BoundStatement::CreateSequence(_) => "CREATE SEQUENCE",
         BoundStatement::Comment { .. } => "COMMENT",
         _ => "DROP",
     }

@@ -1,7 +1,7 @@
 //! `pg_get_viewdef`, `pg_get_indexdef`, `pg_get_constraintdef`, `pg_get_expr` and the like: objects as SQL text.
 
 use weir_common::SqlType::{Bool, Int4, Oid, Regclass, Text};
-use weir_common::{Column, ObjectId, Result};
+use weir_common::{Column, Error, ObjectId, Result, SqlState};
 
 use super::reg::quote_identifier;
 use super::row::Row;
@@ -10,7 +10,7 @@ use super::{FunctionContext, SystemFunction, lenient, strict};
 use crate::object::{Object, ObjectKind, TableDef};
 use crate::snapshot::CatalogSnapshot;
 use crate::system::rows::Value;
-use crate::system::{constraint_oid, rewrite_oid};
+use crate::system::{check_oid, constraint_oid, rewrite_oid};
 
 pub(super) fn functions() -> Vec<SystemFunction> {
     vec![
@@ -24,11 +24,11 @@ pub(super) fn functions() -> Vec<SystemFunction> {
         strict("pg_get_expr", &[Text, Oid, Bool], Text, |_, row| Ok(row.text(0)?.into())),
         strict("pg_get_ruledef", &[Oid], Text, ruledef),
         strict("pg_get_ruledef", &[Oid, Bool], Text, ruledef),
-        // Of what a catalog never holds: partitions, statistics, sequences, triggers.
+        // Of what a catalog never holds: partitions, statistics, triggers.
         lenient("pg_get_partkeydef", &[Oid], Text, |_, _| Ok(Value::Null)),
         lenient("pg_get_partition_constraintdef", &[Oid], Text, |_, _| Ok(Value::Null)),
         lenient("pg_get_statisticsobjdef_columns", &[Oid], Text, |_, _| Ok(Value::Null)),
-        lenient("pg_get_serial_sequence", &[Text, Text], Text, |_, _| Ok(Value::Null)),
+        strict("pg_get_serial_sequence", &[Text, Text], Text, serial_sequence),
         lenient("pg_get_triggerdef", &[Oid], Text, |_, _| Ok(Value::Null)),
         lenient("pg_get_triggerdef", &[Oid, Bool], Text, |_, _| Ok(Value::Null)),
     ]
@@ -89,7 +89,50 @@ fn constraintdef(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {
     let has_constraint =
         |object: &&Object| object.key_index().is_some_and(|(index, _)| constraint_oid(index) == oid);
     let table = cx.catalog.user_objects().map(AsRef::as_ref).find(has_constraint);
+    if table.is_none() {
+        return Ok(check_definition(&cx.catalog, oid).into());
+    }
     Ok(table.map(|table| format!("PRIMARY KEY ({})", column_list(&key_columns(table)))).into())
+}
+
+/// `CHECK ((n > 0))`
+fn check_definition(catalog: &CatalogSnapshot, oid: ObjectId) -> Option<String> {
+    let definition = |object: &Object| match &object.kind {
+        ObjectKind::Table(table) => {
+            let mut checks = table.checks.iter().enumerate();
+            let found = checks.find(|(i, _)| check_oid(object.id, *i) == oid);
+            found.map(|(_, check)| format!("CHECK (({}))", check.condition_sql))
+        }
+        _ => None,
+    };
+    catalog.user_objects().find_map(|object| definition(object))
+}
+
+/// The sequence that belongs to a column, as `public.t_id_seq`.
+fn serial_sequence(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {
+    let (name, column) = (row.text(0)?, row.text(1)?);
+    let unquoted = |part: &str| part.trim_matches('"').to_owned();
+    let (schema, name) = match name.split_once('.') {
+        Some((schema, name)) => (Some(unquoted(schema)), unquoted(name)),
+        None => (None, unquoted(name)),
+    };
+    let table = cx.catalog.find(schema.as_deref(), &name, &cx.search_path).ok_or_else(|| {
+        Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+    })?;
+    let found = table.columns().into_iter().find(|c| c.name == column).ok_or_else(|| {
+        let message = format!("column \"{column}\" of relation \"{name}\" does not exist");
+        Error::new(SqlState::UNDEFINED_COLUMN, message)
+    })?;
+    let is_its = |object: &&Object| match &object.kind {
+        ObjectKind::Sequence(sequence) => sequence.owned_by == Some((table.id, found.id)),
+        _ => false,
+    };
+    let sequence = cx.catalog.user_objects().map(AsRef::as_ref).find(is_its);
+    let qualified = sequence.map(|sequence| {
+        let schema = cx.catalog.schema_name(sequence.schema).unwrap_or_default();
+        format!("{}.{}", quote_identifier(schema), quote_identifier(&sequence.name))
+    });
+    Ok(qualified.into())
 }
 
 fn ruledef(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {

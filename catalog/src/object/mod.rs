@@ -4,6 +4,7 @@
 //! postcard into the catalog log, so a change of these types is a change of the log's format version.
 
 mod materialized_view;
+mod sequence;
 mod sink;
 mod source;
 mod table;
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use weir_common::{Column, ObjectId, RelationKey, RelationSchema};
 
 pub use materialized_view::MaterializedViewDef;
+pub use sequence::SequenceDef;
 pub use sink::SinkDef;
 pub use source::{SourceDef, WatermarkDef};
-pub use table::{ColumnDef, TableDef};
+pub use table::{CheckDef, ColumnDef, Generation, IdentityKind, TableDef};
 pub use view::ViewDef;
 
 /// One object of the catalog.
@@ -58,6 +60,8 @@ pub enum ObjectKind {
     Source(SourceDef),
     /// A job that writes a relation's changes outside.
     Sink(SinkDef),
+    /// A generator of numbers.
+    Sequence(SequenceDef),
 }
 
 impl Object {
@@ -104,6 +108,7 @@ impl Object {
             ObjectKind::View(view) => Some(bag(&view.columns)),
             ObjectKind::MaterializedView(view) => Some(view.schema.clone()),
             ObjectKind::Source(source) => Some(bag(&source.columns)),
+            ObjectKind::Sequence(_) => Some(bag(&SequenceDef::columns())),
         }
     }
 
@@ -139,6 +144,7 @@ impl ObjectKind {
             ObjectKind::MaterializedView(_) => "materialized view",
             ObjectKind::Source(_) => "source",
             ObjectKind::Sink(_) => "sink",
+            ObjectKind::Sequence(_) => "sequence",
         }
     }
 }

@@ -14,6 +14,18 @@ pub struct TableDef {
     pub key_constraint_name: Option<String>,
     /// The OID under which the primary key shows as an index (an id of its own); `None` when there is no key.
     pub key_index_id: Option<ObjectId>,
+    /// CHECK constraints, in the order written.
+    pub checks: Vec<CheckDef>,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckDef {
+    pub name: String,
+    /// The condition as SQL text; it names columns of the table alone.
+    pub condition_sql: String,
+    /// Ids of the columns it names.
+    pub columns: Vec<u16>,
 }
 
 /// A column of a table.
@@ -23,6 +35,34 @@ pub struct ColumnDef {
     pub column: Column,
     /// `DEFAULT`'s expression as SQL text.
     pub default_sql: Option<String>,
+    /// Where its values come from when not from the statement that writes the row.
+    pub generation: Generation,
+}
+
+/// What generates a column's values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Generation {
+    /// Nothing; the statement gives them, or the default does.
+    #[default]
+    Nothing,
+    /// `GENERATED ALWAYS AS (expression) STORED`, the expression as SQL text.
+    Stored(String),
+    /// `GENERATED … AS IDENTITY`: a sequence of the column's own.
+    Identity { kind: IdentityKind, sequence: ObjectId },
+}
+
+/// Whether a statement may give the value of an identity column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityKind {
+    Always,
+    ByDefault,
+}
+
+impl ColumnDef {
+    /// A column whose values statements give.
+    pub fn plain(column: Column, default_sql: Option<String>) -> ColumnDef {
+        ColumnDef { column, default_sql, generation: Generation::Nothing }
+    }
 }
 
 impl TableDef {

@@ -1,9 +1,9 @@
-//! `pg_index` and `pg_constraint`: primary keys, seen from both sides.
+//! `pg_index` and `pg_constraint`: primary keys, seen from both sides, and CHECK; `pg_sequence`.
 
 use weir_common::{Column, ObjectId, SqlType};
 
 use super::SystemContext;
-use super::relation::constraint_oid;
+use super::relation::{check_oid, constraint_oid};
 use super::rows::{Rows, Value};
 use super::types::type_facts;
 use crate::object::{Object, ObjectKind, TableDef};
@@ -71,6 +71,61 @@ pub(super) fn pg_constraint(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("conislocal", true.into()),
             ("connoinherit", true.into()),
             ("conkey", column_numbers(&key)),
+        ]);
+    }
+    for object in cx.catalog.user_objects() {
+        let ObjectKind::Table(table) = &object.kind else { continue };
+        for (i, check) in table.checks.iter().enumerate() {
+            rows.push([
+                ("oid", check_oid(object.id, i).into()),
+                ("conname", (&check.name).into()),
+                ("connamespace", object.schema.into()),
+                ("contype", "c".into()),
+                ("convalidated", true.into()),
+                ("conrelid", object.id.into()),
+                ("confupdtype", " ".into()),
+                ("confdeltype", " ".into()),
+                ("confmatchtype", " ".into()),
+                ("conislocal", true.into()),
+                ("conkey", check.columns.clone().into()),
+                ("conbin", (&check.condition_sql).into()),
+            ]);
+        }
+    }
+}
+
+/// `pg_sequence`: the rules of each sequence.
+pub(super) fn pg_sequence(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for object in cx.catalog.user_objects() {
+        let ObjectKind::Sequence(sequence) = &object.kind else { continue };
+        rows.push([
+            ("seqrelid", object.id.into()),
+            ("seqtypid", sequence.ty.oid().into()),
+            ("seqstart", sequence.start.into()),
+            ("seqincrement", sequence.increment.into()),
+            ("seqmax", sequence.max.into()),
+            ("seqmin", sequence.min.into()),
+            ("seqcache", 1.into()),
+            ("seqcycle", sequence.cycle.into()),
+        ]);
+    }
+}
+
+/// `pg_sequences`: the same for people.
+pub(super) fn pg_sequences(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for object in cx.catalog.user_objects() {
+        let ObjectKind::Sequence(sequence) = &object.kind else { continue };
+        rows.push([
+            ("schemaname", cx.catalog.schema_name(object.schema).unwrap_or_default().to_owned().into()),
+            ("sequencename", (&object.name).into()),
+            ("sequenceowner", (&object.owner).into()),
+            ("data_type", sequence.ty.oid().into()),
+            ("start_value", sequence.start.into()),
+            ("min_value", sequence.min.into()),
+            ("max_value", sequence.max.into()),
+            ("increment_by", sequence.increment.into()),
+            ("cycle", sequence.cycle.into()),
+            ("cache_size", 1.into()),
         ]);
     }
 }

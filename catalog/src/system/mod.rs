@@ -36,7 +36,7 @@ pub use context::{
     Activity, CheckpointRow, JobRow, PreparedStatement, RelationSize, Setting, SourceRow, SystemContext,
 };
 pub(crate) use pg_settings::preset;
-pub(crate) use relation::{RelationEntry, constraint_oid, rewrite_oid};
+pub(crate) use relation::{RelationEntry, check_oid, constraint_oid, rewrite_oid};
 use rows::Rows;
 
 /// A virtual table.
@@ -110,6 +110,8 @@ fn pg_catalog_rows(name: &str) -> PushRows {
         "pg_namespace" => pg_namespace::pg_namespace,
         "pg_index" => constraints::pg_index,
         "pg_constraint" => constraints::pg_constraint,
+        "pg_sequence" => constraints::pg_sequence,
+        "pg_sequences" => constraints::pg_sequences,
         "pg_description" => pg_description::pg_description,
         "pg_depend" => depend::pg_depend,
         "pg_rewrite" => depend::pg_rewrite,

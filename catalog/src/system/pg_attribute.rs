@@ -6,7 +6,7 @@ use super::SystemContext;
 use super::relation::{RelationEntry, default_oid};
 use super::rows::Rows;
 use super::types::type_facts;
-use crate::object::{ColumnDef, Object, ObjectKind};
+use crate::object::{ColumnDef, Generation, IdentityKind, Object, ObjectKind};
 
 pub(super) fn pg_attribute(cx: &SystemContext, rows: &mut Rows<'_>) {
     for relation in RelationEntry::all(&cx.catalog) {
@@ -19,6 +19,7 @@ pub(super) fn pg_attribute(cx: &SystemContext, rows: &mut Rows<'_>) {
 fn push_attribute(rows: &mut Rows<'_>, relation: &RelationEntry<'_>, column: &Column) {
     let facts = type_facts(i64::from(column.ty.oid()));
     let is_table = relation.relkind == "r";
+    let generation = is_table.then(|| generation_of(relation.object, column.id)).flatten();
     let has_default = is_table && default_of(relation.object, column.id).is_some();
     rows.push([
         ("attrelid", relation.oid.into()),
@@ -35,6 +36,8 @@ fn push_attribute(rows: &mut Rows<'_>, relation: &RelationEntry<'_>, column: &Co
         ("attstorage", facts.map_or("x", |f| f.storage).into()),
         ("attnotnull", (is_table && !column.nullable).into()),
         ("atthasdef", has_default.into()),
+        ("attidentity", generation.map_or("", identity_code).into()),
+        ("attgenerated", if matches!(generation, Some(Generation::Stored(_))) { "s" } else { "" }.into()),
         ("attislocal", true.into()),
         ("attcollation", facts.map_or(0, |f| f.collation).into()),
     ]);
@@ -59,7 +62,27 @@ fn defaults(object: &Object) -> impl Iterator<Item = (&Column, &str)> {
         ObjectKind::Table(table) => &table.columns,
         _ => &[],
     };
-    columns.iter().filter_map(|column| Some((&column.column, column.default_sql.as_deref()?)))
+    columns.iter().filter_map(|column| match &column.generation {
+        Generation::Stored(sql) => Some((&column.column, sql.as_str())),
+        _ => Some((&column.column, column.default_sql.as_deref()?)),
+    })
+}
+
+fn generation_of(object: Option<&Object>, column: u16) -> Option<&Generation> {
+    match &object?.kind {
+        ObjectKind::Table(table) => {
+            table.columns.iter().find(|c| c.column.id == column).map(|c| &c.generation)
+        }
+        _ => None,
+    }
+}
+
+fn identity_code(generation: &Generation) -> &'static str {
+    match generation {
+        Generation::Identity { kind: IdentityKind::Always, .. } => "a",
+        Generation::Identity { kind: IdentityKind::ByDefault, .. } => "d",
+        _ => "",
+    }
 }
 
 /// A column's default, as SQL text.

@@ -36,10 +36,18 @@ pub(super) fn pg_class(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("relpersistence", "p".into()),
             ("relkind", relation.relkind.into()),
             ("relnatts", relation.columns.len().into()),
+            ("relchecks", check_count(&relation).into()),
             ("relhasrules", matches!(relation.relkind, "v" | "m").into()),
             ("relispopulated", true.into()),
             ("relreplident", replica_identity(&relation).into()),
         ]);
+    }
+}
+
+fn check_count(relation: &RelationEntry<'_>) -> i64 {
+    match relation.object.map(|object| &object.kind) {
+        Some(ObjectKind::Table(table)) if relation.relkind == "r" => table.checks.len() as i64,
+        _ => 0,
     }
 }
 

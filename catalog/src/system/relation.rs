@@ -17,7 +17,7 @@ pub(crate) struct RelationEntry<'a> {
     pub oid: ObjectId,
     pub schema: ObjectId,
     pub name: &'a str,
-    /// `r`, `m`, `v` or `i`.
+    /// `r`, `m`, `v`, `S` or `i`.
     pub relkind: &'static str,
     pub columns: Cow<'a, [Column]>,
     /// The user's object: the relation, or for an index its table.
@@ -71,6 +71,7 @@ impl<'a> RelationEntry<'a> {
             ObjectKind::Table(_) | ObjectKind::Source(_) => "r",
             ObjectKind::View(_) => "v",
             ObjectKind::MaterializedView(_) => "m",
+            ObjectKind::Sequence(_) => "S",
             ObjectKind::Schema | ObjectKind::Sink(_) => return None,
         };
         let columns = Cow::Owned(object.columns());
@@ -103,6 +104,11 @@ fn key_columns(object: &Object) -> Vec<Column> {
 /// The OID of a primary key's row in `pg_constraint`.
 pub(crate) fn constraint_oid(index: ObjectId) -> ObjectId {
     ObjectId(index.0.wrapping_add(2_000_000_000))
+}
+
+/// The OID of the row in `pg_constraint` of a table's CHECK constraint number `index`.
+pub(crate) fn check_oid(table: ObjectId, index: usize) -> ObjectId {
+    ObjectId(3_800_000_000 + table.0 % 1_000_000 * 400 + index as u32 % 400)
 }
 
 /// The OID of a view's row in `pg_rewrite`.

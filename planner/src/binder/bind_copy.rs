@@ -2,7 +2,7 @@
 
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{Ident, ObjectName};
-use weir_catalog::ObjectKind;
+use weir_catalog::{ColumnDef, Generation, ObjectKind};
 use weir_common::{Error, Result, SqlState};
 
 use super::Binder;
@@ -51,14 +51,22 @@ impl Binder<'_> {
         }
         let (object, table) = self.target_table(name, "copy to")?;
         let names: Vec<&str> = table.columns.iter().map(|c| c.column.name.as_str()).collect();
-        let positions = self.copied_columns(columns, &object.name, &names)?;
+        let positions = match columns.is_empty() {
+            // Generated columns are not part of the text, as in PostgreSQL.
+            true => (0..names.len()).filter(|i| !is_stored(&table.columns[*i])).collect(),
+            false => self.copied_columns(columns, &object.name, &names)?,
+        };
+        if let Some(position) = positions.iter().find(|i| is_stored(&table.columns[**i])) {
+            return Err(generated(names[*position]));
+        }
         let mut defaults: Vec<(usize, Expr)> = Vec::new();
         for (i, column) in table.columns.iter().enumerate().filter(|(i, _)| !positions.contains(i)) {
             defaults.push((i, self.default_value(column)?));
         }
         let copied: Vec<&str> = positions.iter().map(|i| names[*i]).collect();
         let options = self.copy_options(copy, &copied)?;
-        Ok(BoundCopyFrom { table: object.id, columns: positions, defaults, options })
+        let rules = self.row_rules(&object, &table)?;
+        Ok(BoundCopyFrom { table: object.id, columns: positions, rules, defaults, options })
     }
 
     /// The rows of a stored relation.
@@ -71,7 +79,17 @@ impl Binder<'_> {
         }
         let scanned = self.bind_object(object, None)?;
         let names: Vec<&str> = scanned.columns.iter().map(|c| c.name.as_str()).collect();
-        let positions = self.copied_columns(columns, &object.name, &names)?;
+        let stored: &[ColumnDef] = match &object.kind {
+            ObjectKind::Table(table) => &table.columns,
+            _ => &[],
+        };
+        let positions = match columns.is_empty() {
+            true => (0..names.len()).filter(|i| !stored.get(*i).is_some_and(is_stored)).collect(),
+            false => self.copied_columns(columns, &object.name, &names)?,
+        };
+        if let Some(position) = positions.iter().find(|i| stored.get(**i).is_some_and(is_stored)) {
+            return Err(generated(names[*position]));
+        }
         let mut projected = Projected::default();
         let mut columns = Vec::with_capacity(positions.len());
         for position in positions {
@@ -150,6 +168,16 @@ impl Binder<'_> {
             }
         }
     }
+}
+
+fn generated(column: &str) -> Error {
+    let message = format!("column \"{column}\" is a generated column");
+    Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+        .with_detail("Generated columns cannot be used in COPY.")
+}
+
+fn is_stored(column: &ColumnDef) -> bool {
+    matches!(column.generation, Generation::Stored(_))
 }
 
 fn check_end(copy: &Copy) -> Result<()> {

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::{
-    ColumnOption, Expr as SqlExpr, Ident, ObjectName, PrimaryKeyConstraint, Spanned, TableConstraint,
+    CheckConstraint, ColumnOption, DataType, Expr as SqlExpr, GeneratedAs, Ident, ObjectName,
+    PrimaryKeyConstraint, SequenceOptions as SqlSequenceOptions, Spanned, TableConstraint,
 };
-use weir_catalog::{ColumnDef, ObjectKind, WatermarkDef};
+use weir_catalog::{ColumnDef, Generation, IdentityKind, ObjectKind, WatermarkDef};
 use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
 
 use super::Binder;
 use super::bind_expr::{ExprContext, strip};
 use super::bind_relation::{Found, RelationName};
+use super::bind_sequence::sequence_def;
 use super::bind_type::sql_type;
 use super::scope::{Scope, ScopeColumn};
-use crate::ast::{CreateSink, CreateSource, CreateTable, CreateView, SinkInput, Watermark};
+use crate::ast::{CreateSink, CreateSource, CreateTable, CreateView, SequenceOptions, SinkInput, Watermark};
 use crate::bound::{
     BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateView, BoundDrop, BoundQuery, DropKind,
-    NewName,
+    NewName, OwnedSequence,
 };
 use crate::parser::fold;
 
@@ -27,6 +29,15 @@ struct Key {
     columns: Vec<Ident>,
 }
 
+/// The columns of a table with everything that is written beside them.
+#[derive(Default)]
+struct Elements<'d> {
+    columns: Vec<ColumnDef>,
+    keys: Vec<Key>,
+    checks: Vec<&'d CheckConstraint>,
+    sequences: Vec<OwnedSequence>,
+}
+
 impl Binder<'_> {
     pub(crate) fn bind_create_table(&self, create: &CreateTable, sql: &str) -> Result<BoundCreateTable> {
         if !create.options.is_empty() {
@@ -34,7 +45,11 @@ impl Binder<'_> {
                 .with_hint("CREATE SOURCE reads from outside; a table has no options."));
         }
         let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
-        let (mut columns, keys) = self.bind_columns(&create.columns, &create.constraints)?;
+        let Elements { mut columns, keys, checks, sequences } =
+            self.bind_columns(&name, &create.columns, &create.constraints)?;
+        self.check_generated(&name.name, &columns)?;
+        let checks = self.bind_checks(&name.name, &columns, &checks)?;
+        let depends_on = self.used_sequences.take().into_iter().collect();
         let mut keys = keys.into_iter();
         let key = keys.next();
         if keys.next().is_some() {
@@ -53,6 +68,9 @@ impl Binder<'_> {
             columns,
             primary_key,
             key_constraint_name,
+            checks,
+            sequences,
+            depends_on,
             definition,
         })
     }
@@ -63,7 +81,13 @@ impl Binder<'_> {
 
     pub(crate) fn bind_create_source(&self, create: &CreateSource, sql: &str) -> Result<BoundCreateSource> {
         let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
-        let (columns, _) = self.bind_columns(&create.columns, &create.constraints)?;
+        let Elements { columns, checks, sequences, .. } =
+            self.bind_columns(&name, &create.columns, &create.constraints)?;
+        let is_generated = |c: &ColumnDef| c.generation != Generation::Nothing;
+        if !checks.is_empty() || !sequences.is_empty() || columns.iter().any(is_generated) {
+            return Err(Error::unsupported("CHECK and generated columns of a source")
+                .with_hint("Filter and compute in the query."));
+        }
         if let Some(column) = columns.iter().find(|c| c.default_sql.is_some()) {
             let what = format!("DEFAULT of column \"{}\" of a source", column.column.name);
             return Err(Error::unsupported(what).with_hint("Use coalesce() in the query."));
@@ -183,7 +207,7 @@ impl Binder<'_> {
     }
 
     /// A name for a new object; whether it is taken, which is an error (42P07) unless `forgiven`.
-    fn new_name(&self, name: &ObjectName, forgiven: bool) -> Result<(NewName, bool)> {
+    pub(crate) fn new_name(&self, name: &ObjectName, forgiven: bool) -> Result<(NewName, bool)> {
         let position = self.span_position(name.span());
         let RelationName { schema, name } = RelationName::of(name).map_err(|e| e.at(position))?;
         let path = &self.cx.session.search_path;
@@ -213,15 +237,16 @@ impl Binder<'_> {
         Ok((NewName { schema, name }, taken))
     }
 
-    fn bind_columns(
+    fn bind_columns<'d>(
         &self,
-        definitions: &[sqlparser::ast::ColumnDef],
-        constraints: &[TableConstraint],
-    ) -> Result<(Vec<ColumnDef>, Vec<Key>)> {
-        let mut columns: Vec<ColumnDef> = Vec::with_capacity(definitions.len());
-        let mut keys = Vec::new();
+        table: &NewName,
+        definitions: &'d [sqlparser::ast::ColumnDef],
+        constraints: &'d [TableConstraint],
+    ) -> Result<Elements<'d>> {
+        let mut elements = Elements::default();
         for definition in definitions {
-            let column = self.bind_column(definition, columns.len(), &mut keys)?;
+            let column = self.bind_column(table, definition, &mut elements)?;
+            let columns = &mut elements.columns;
             if columns.iter().any(|c| c.column.name == column.column.name) {
                 let message = format!("column \"{}\" specified more than once", column.column.name);
                 let position = self.span_position(definition.name.span);
@@ -229,31 +254,40 @@ impl Binder<'_> {
             }
             columns.push(column);
         }
-        if columns.len() > 1600 {
+        if elements.columns.len() > 1600 {
             return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "tables can have at most 1600 columns"));
         }
         for constraint in constraints {
             match constraint {
-                TableConstraint::PrimaryKey(key) => keys.push(key_of(key)?),
+                TableConstraint::PrimaryKey(key) => elements.keys.push(key_of(key)?),
+                TableConstraint::Check(check) => elements.checks.push(check),
                 other => return Err(unsupported_constraint(other)),
             }
         }
-        Ok((columns, keys))
+        Ok(elements)
     }
 
-    fn bind_column(
+    fn bind_column<'d>(
         &self,
-        definition: &sqlparser::ast::ColumnDef,
-        index: usize,
-        keys: &mut Vec<Key>,
+        table: &NewName,
+        definition: &'d sqlparser::ast::ColumnDef,
+        elements: &mut Elements<'d>,
     ) -> Result<ColumnDef> {
         let name = fold(&definition.name);
         let position = self.span_position(definition.name.span);
-        let ty = sql_type(&definition.data_type).map_err(|e| e.at(position))?;
+        let serial = serial_type(&definition.data_type);
+        let ty = serial.clone().map_or_else(|| sql_type(&definition.data_type), Ok);
+        let ty = ty.map_err(|e| e.at(position))?;
         let ty = storable(ty, &name).map_err(|e| e.at(position))?;
-        let id = u16::try_from(index + 1).unwrap_or(u16::MAX);
-        let mut column = Column { id, name: name.clone(), ty, nullable: true };
+        let id = u16::try_from(elements.columns.len() + 1).unwrap_or(u16::MAX);
+        let mut column = Column { id, name: name.clone(), ty, nullable: serial.is_none() };
         let mut default_sql = None;
+        let mut generation = Generation::Nothing;
+        if let Some(ty) = serial {
+            let sequence = self.column_sequence(table, &column, &SequenceOptions::default(), ty)?;
+            default_sql = Some(format!("nextval('{}'::regclass)", quoted(&sequence.name)));
+            elements.sequences.push(sequence);
+        }
         for option in &definition.options {
             match &option.option {
                 ColumnOption::Null => {}
@@ -264,17 +298,56 @@ impl Binder<'_> {
                 }
                 ColumnOption::PrimaryKey(_) => {
                     let constraint = option.name.as_ref().map(fold);
-                    keys.push(Key { constraint, columns: vec![definition.name.clone()] });
+                    elements.keys.push(Key { constraint, columns: vec![definition.name.clone()] });
                 }
                 ColumnOption::Collation(_) => {}
+                ColumnOption::Check(check) => elements.checks.push(check),
+                ColumnOption::Generated { generation_expr: Some(expr), .. } => {
+                    generation = Generation::Stored(expr.to_string());
+                }
+                ColumnOption::Generated { generated_as, sequence_options, .. } => {
+                    let options = identity_options(sequence_options.as_deref().unwrap_or_default())?;
+                    let sequence = self.column_sequence(table, &column, &options, column.ty.clone())?;
+                    let kind = match generated_as {
+                        GeneratedAs::ByDefault => IdentityKind::ByDefault,
+                        _ => IdentityKind::Always,
+                    };
+                    generation = Generation::Identity { kind, sequence: ObjectId(0) };
+                    column.nullable = false;
+                    elements.sequences.push(sequence);
+                }
                 other => return Err(unsupported_option(other).at(position)),
             }
         }
-        Ok(ColumnDef { column, default_sql })
+        if default_sql.is_some() && generation != Generation::Nothing {
+            let message = format!(
+                "both default and generation expression specified for column \"{name}\" of table \"{}\"",
+                table.name
+            );
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+        }
+        Ok(ColumnDef { column, default_sql, generation })
+    }
+
+    /// The sequence that a serial or identity column brings along: `t_c_seq`.
+    fn column_sequence(
+        &self,
+        table: &NewName,
+        column: &Column,
+        options: &SequenceOptions,
+        ty: SqlType,
+    ) -> Result<OwnedSequence> {
+        if !matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8) {
+            let message = "identity column type must be smallint, integer, or bigint";
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let name = self.cx.catalog.free_name(table.schema, &format!("{}_{}_seq", table.name, column.name));
+        Ok(OwnedSequence { column: column.id, name, def: sequence_def(options, ty)? })
     }
 
     fn check_default(&self, expr: &SqlExpr, column: &Column) -> Result<()> {
         let scope = Scope::default();
+        self.note_sequences(expr);
         let typed = self.bind_expr(expr, ExprContext::plain(&scope, "DEFAULT expressions")).map_err(|e| {
             match (e.state(), strip(expr)) {
                 (SqlState::UNDEFINED_COLUMN, SqlExpr::Identifier(_)) => Error::new(
@@ -299,6 +372,21 @@ impl Binder<'_> {
             }
             _ => e,
         })
+    }
+
+    /// Notes the sequences that a default names as `nextval('s')`.
+    fn note_sequences(&self, expr: &SqlExpr) {
+        let _ = sqlparser::ast::visit_expressions(expr, |e| {
+            if let SqlExpr::Value(value) = e
+                && let sqlparser::ast::Value::SingleQuotedString(text) = &value.value
+                && let Ok((SqlExpr::Identifier(name), _)) = crate::parser::parse_expression(text)
+                && let Some(object) = self.cx.catalog.find(None, &fold(&name), &self.cx.session.search_path)
+                && matches!(object.kind, ObjectKind::Sequence(_))
+            {
+                self.used_sequences.borrow_mut().insert(object.id);
+            }
+            std::ops::ControlFlow::<()>::Continue(())
+        });
     }
 
     fn bind_key_columns(&self, key: &Key, columns: &mut [ColumnDef]) -> Result<Vec<u16>> {
@@ -365,6 +453,7 @@ fn is_kind(kind: &ObjectKind, wanted: DropKind) -> bool {
             | (ObjectKind::MaterializedView(_), DropKind::MaterializedView)
             | (ObjectKind::Source(_), DropKind::Source)
             | (ObjectKind::Sink(_), DropKind::Sink)
+            | (ObjectKind::Sequence(_), DropKind::Sequence)
     )
 }
 
@@ -395,9 +484,6 @@ fn unsupported_option(option: &ColumnOption) -> Error {
     match option {
         ColumnOption::Unique(_) => unique(),
         ColumnOption::ForeignKey(_) => references(),
-        ColumnOption::Check(_) => check(),
-        ColumnOption::Generated { .. } | ColumnOption::Identity(_) => Error::unsupported("GENERATED columns")
-            .with_hint("Compute the value in the statement or in a view."),
         other => Error::unsupported(format!("column option {other}")),
     }
 }
@@ -406,7 +492,6 @@ fn unsupported_constraint(constraint: &TableConstraint) -> Error {
     match constraint {
         TableConstraint::Unique(_) => unique(),
         TableConstraint::ForeignKey(_) => references(),
-        TableConstraint::Check(_) => check(),
         other => Error::unsupported(format!("constraint {other}")),
     }
 }
@@ -419,6 +504,38 @@ fn references() -> Error {
     Error::unsupported("REFERENCES").with_hint("Leave the foreign key out; join on the column.")
 }
 
-fn check() -> Error {
-    Error::unsupported("CHECK").with_hint("Filter the rows in the statement that writes them.")
+/// `serial` and its kin: the integer type.
+fn serial_type(ty: &DataType) -> Option<SqlType> {
+    let DataType::Custom(name, _) = ty else { return None };
+    match name.to_string().to_lowercase().as_str() {
+        "smallserial" | "serial2" => Some(SqlType::Int2),
+        "serial" | "serial4" => Some(SqlType::Int4),
+        "bigserial" | "serial8" => Some(SqlType::Int8),
+        _ => None,
+    }
+}
+
+/// A sequence's name inside of a string literal.
+fn quoted(name: &str) -> String {
+    weir_catalog::quote_identifier(name).replace('\'', "''")
+}
+
+fn identity_options(options: &[SqlSequenceOptions]) -> Result<SequenceOptions> {
+    let mut read = SequenceOptions::default();
+    let number = |expr: &SqlExpr| {
+        expr.to_string()
+            .parse::<i64>()
+            .map_err(|_| Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{expr}\"")))
+    };
+    for option in options {
+        match option {
+            SqlSequenceOptions::IncrementBy(expr, _) => read.increment = Some(number(expr)?),
+            SqlSequenceOptions::MinValue(expr) => read.min = expr.as_ref().map(number).transpose()?,
+            SqlSequenceOptions::MaxValue(expr) => read.max = expr.as_ref().map(number).transpose()?,
+            SqlSequenceOptions::StartWith(expr, _) => read.start = Some(number(expr)?),
+            SqlSequenceOptions::Cache(_) => {}
+            SqlSequenceOptions::Cycle(no) => read.cycle = !no,
+        }
+    }
+    Ok(read)
 }

@@ -10,11 +10,12 @@ use sqlparser::ast::{
     Assignment, AssignmentTarget, Expr as SqlExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
     Spanned, TableFactor, TableWithJoins,
 };
-use weir_catalog::{ColumnDef, Object, ObjectKind, TableDef};
+use weir_catalog::{ColumnDef, Generation, Object, ObjectKind, TableDef};
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_query::Bound;
+use super::bind_rules::{Writing, check_given};
 use super::bind_select::Projected;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::typed_null;
@@ -65,11 +66,17 @@ impl Binder<'_> {
         if is_default(expr) {
             return self.default_value(target);
         }
+        let writing = if cx.clause == "UPDATE" { Writing::Updating } else { Writing::Inserting };
+        check_given(target, writing).map_err(|e| e.at(self.position(expr)))?;
         let typed = self.bind_expr(expr, cx)?;
         self.assign(typed, &target.column.name, &target.column.ty)
     }
 
     pub(crate) fn default_value(&self, column: &ColumnDef) -> Result<Expr> {
+        if let Generation::Identity { sequence, .. } = &column.generation {
+            let next = self.identity_value(*sequence)?;
+            return self.assign(next, &column.column.name, &column.column.ty);
+        }
         let Some(sql) = &column.default_sql else { return typed_null(&column.column.ty) };
         let (expr, source) = parse_expression(sql)?;
         let scope = Scope::default();
@@ -246,6 +253,6 @@ pub(crate) fn no_such_column(column: &str, relation: &str) -> Error {
     Error::new(SqlState::UNDEFINED_COLUMN, message)
 }
 
-fn is_default(expr: &SqlExpr) -> bool {
+pub(crate) fn is_default(expr: &SqlExpr) -> bool {
     matches!(strip(expr), SqlExpr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
 }

@@ -97,6 +97,9 @@ impl Binder<'_> {
     }
 
     fn bind_scalar_call(&self, name: &str, args: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
+        if let Some(typed) = self.sequence_function(name, &args, position)? {
+            return Ok(typed);
+        }
         if let Some(typed) = self.system_function(name, &args, position)? {
             return Ok(typed);
         }

@@ -15,6 +15,7 @@ use super::Binder;
 use super::bind_dml::row_columns;
 use super::bind_expr::ExprContext;
 use super::bind_query::Bound;
+use super::bind_rules::{Writing, check_given};
 use super::bind_select::{Projected, filter};
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::Typed;
@@ -47,7 +48,8 @@ impl Binder<'_> {
             }
         };
         let returning = self.bind_returning(insert.returning.as_ref(), row, scope)?;
-        Ok(BoundInsert { table: object.id, query, conflict, returning })
+        let rules = self.row_rules(&object, &table)?;
+        Ok(BoundInsert { table: object.id, rules, query, conflict, returning })
     }
 
     /// ON CONFLICT; nothing when the table has no key that could conflict.
@@ -232,6 +234,7 @@ impl Binder<'_> {
         let mut projected = Projected::default();
         let mut columns = Vec::new();
         for (from, target) in relation.columns.iter().zip(targets) {
+            check_given(target, Writing::Inserting)?;
             let typed = Typed::new(Expr::Column(from.column.clone()), from.ty.clone(), None);
             let expr = self.assign(typed, &target.column.name, &target.column.ty)?;
             let column = projected.add(self, expr, &target.column.name);

@@ -115,6 +115,11 @@ impl Binder<'_> {
             ObjectKind::MaterializedView(_) => RelationKind::MaterializedView,
             ObjectKind::Source(_) => RelationKind::Source,
             ObjectKind::View(view) => return self.expand_view(object, &view.query_sql, &view.columns),
+            ObjectKind::Sequence(_) => {
+                let mut row = self.sequence_row(object.id)?;
+                self.rename(&mut row.columns, &object.name, &[])?;
+                return Ok(row);
+            }
             ObjectKind::Sink(_) | ObjectKind::Schema => {
                 let message =
                     format!("\"{}\" is a {}, which cannot be read", object.name, object.kind.noun());

@@ -38,6 +38,9 @@ impl Binder<'_> {
             Statement::CreateSink(create) => {
                 BoundStatement::CreateSink(self.bind_create_sink(create, &parsed.sql)?)
             }
+            Statement::CreateSequence(create) => {
+                BoundStatement::CreateSequence(self.bind_create_sequence(create, &parsed.sql)?)
+            }
             Statement::Drop { kind, names, if_exists, cascade } => {
                 BoundStatement::Drop(self.bind_drop(*kind, names, *if_exists, *cascade)?)
             }

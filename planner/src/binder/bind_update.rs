@@ -71,7 +71,8 @@ impl Binder<'_> {
         let row = matched.joined.columns.clone();
         let returning = self.bind_returning(update.returning.as_ref(), row, scope)?;
         let is_numbered = matched.number.is_some();
-        Ok(BoundUpdate { table: matched.object.id, query, is_numbered, returning })
+        let rules = self.row_rules(&matched.object, &matched.table)?;
+        Ok(BoundUpdate { table: matched.object.id, rules, query, is_numbered, returning })
     }
 
     pub(crate) fn bind_delete(&self, delete: &Delete, scope: &Scope<'_>) -> Result<BoundDelete> {

@@ -25,7 +25,9 @@ mod bind_operator;
 mod bind_order;
 mod bind_query;
 mod bind_relation;
+mod bind_rules;
 mod bind_select;
+mod bind_sequence;
 mod bind_series;
 mod bind_session;
 mod bind_set_operation;
@@ -87,6 +89,8 @@ pub(crate) struct Binder<'a> {
     relations: RefCell<BTreeSet<ObjectId>>,
     /// What the statement's own text names: as `relations`, but views instead of what is in them.
     depends_on: RefCell<BTreeSet<ObjectId>>,
+    /// Sequences that the defaults of a table to be created use.
+    used_sequences: RefCell<BTreeSet<ObjectId>>,
     depth: Cell<usize>,
     view_depth: Cell<usize>,
     /// Whether the query will run for ever: then it may not depend on the session or the time.
@@ -104,6 +108,7 @@ impl<'a> Binder<'a> {
             scan_names: RefCell::default(),
             relations: RefCell::default(),
             depends_on: RefCell::default(),
+            used_sequences: RefCell::default(),
             depth: Cell::new(0),
             view_depth: Cell::new(0),
             continuous: Cell::new(false),

@@ -87,8 +87,9 @@ impl ScalarUDFImpl for StatementFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let rows = arrays.first().map_or(args.number_rows, |a| a.len());
+        let rows = args.number_rows;
+        let arrays: DfResult<Vec<ArrayRef>> = args.args.iter().map(|arg| arg.to_array(rows)).collect();
+        let arrays = arrays?;
         let result = (self.compute)(&arrays, rows).map_err(into_datafusion)?;
         Ok(ColumnarValue::Array(result))
     }

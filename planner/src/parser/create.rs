@@ -7,7 +7,8 @@ use weir_common::{Error, Result, SqlState};
 
 use super::StatementParser;
 use crate::ast::{
-    CreateSink, CreateSource, CreateTable, CreateView, Options, SinkInput, Statement, Watermark,
+    CreateSequence, CreateSink, CreateSource, CreateTable, CreateView, Options, SequenceOptions, SinkInput,
+    Statement, Watermark,
 };
 use crate::bound::DropKind;
 
@@ -41,11 +42,14 @@ impl StatementParser<'_> {
         if self.word("SINK") {
             return self.parse_create_sink();
         }
+        if self.word("SEQUENCE") {
+            return self.parse_create_sequence();
+        }
         self.refuse_create()
     }
 
     fn refuse_create(&mut self) -> Result<Statement> {
-        let refused: [(&str, &str, &'static str); 15] = [
+        let refused: [(&str, &str, &'static str); 14] = [
             ("TEMP", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
             ("TEMPORARY", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
             ("UNLOGGED", "CREATE UNLOGGED TABLE", "Create an ordinary table."),
@@ -55,7 +59,6 @@ impl StatementParser<'_> {
                 "A primary key is the only index; write a materialized view for other keys.",
             ),
             ("UNIQUE", "CREATE UNIQUE INDEX", "Declare a PRIMARY KEY with the table."),
-            ("SEQUENCE", "CREATE SEQUENCE", "Give key values in the statement."),
             ("SCHEMA", "CREATE SCHEMA", "Create objects in schema public."),
             ("DATABASE", "CREATE DATABASE", "There is one database, weir."),
             ("TYPE", "CREATE TYPE", "Use a built-in type."),
@@ -113,6 +116,55 @@ impl StatementParser<'_> {
             watermark,
             options,
         }))
+    }
+
+    fn parse_create_sequence(&mut self) -> Result<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        let ty = if self.word("AS") { Some(self.sql(Parser::parse_data_type)?) } else { None };
+        let mut options = SequenceOptions::default();
+        while !self.at_end() {
+            if self.word("INCREMENT") {
+                self.word("BY");
+                options.increment = Some(self.integer()?);
+            } else if self.word("MINVALUE") {
+                options.min = Some(self.integer()?);
+            } else if self.word("MAXVALUE") {
+                options.max = Some(self.integer()?);
+            } else if self.word("START") {
+                self.word("WITH");
+                options.start = Some(self.integer()?);
+            } else if self.word("CACHE") {
+                self.integer()?;
+            } else if self.word("CYCLE") {
+                options.cycle = true;
+            } else if self.words(&["NO", "CYCLE"]) {
+                options.cycle = false;
+            } else if self.words(&["OWNED", "BY", "NONE"])
+                || self.words(&["NO", "MINVALUE"])
+                || self.words(&["NO", "MAXVALUE"])
+            {
+            } else if self.words(&["OWNED", "BY"]) {
+                let hint = "Declare the column serial, or GENERATED AS IDENTITY.";
+                return Ok(self.unsupported("OWNED BY of a sequence", hint));
+            } else {
+                return Err(self.unexpected());
+            }
+        }
+        Ok(Statement::CreateSequence(CreateSequence { name, if_not_exists, ty, options }))
+    }
+
+    /// An integer with a sign.
+    fn integer(&mut self) -> Result<i64> {
+        let sign = if self.token(&Token::Minus) { "-" } else { "" };
+        match self.parser.peek_token().token {
+            Token::Number(digits, _) => {
+                let number = format!("{sign}{digits}").parse().map_err(|_| self.unexpected())?;
+                self.parser.next_token();
+                Ok(number)
+            }
+            _ => Err(self.unexpected()),
+        }
     }
 
     fn parse_create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
@@ -248,6 +300,8 @@ impl StatementParser<'_> {
             DropKind::Source
         } else if self.word("SINK") {
             DropKind::Sink
+        } else if self.word("SEQUENCE") {
+            DropKind::Sequence
         } else {
             return self.refuse_drop();
         };
@@ -264,9 +318,7 @@ impl StatementParser<'_> {
     }
 
     fn refuse_drop(&mut self) -> Result<Statement> {
-        for kind in
-            ["INDEX", "SEQUENCE", "SCHEMA", "DATABASE", "TYPE", "FUNCTION", "ROLE", "EXTENSION", "TRIGGER"]
-        {
+        for kind in ["INDEX", "SCHEMA", "DATABASE", "TYPE", "FUNCTION", "ROLE", "EXTENSION", "TRIGGER"] {
             if self.word(kind) {
                 return Ok(self.unsupported(&format!("DROP {kind}"), "There are no such objects to drop."));
             }

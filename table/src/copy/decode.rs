@@ -12,7 +12,7 @@ use weir_planner::copy::{BoundCopyFrom, CopyHeader, CopyOptions};
 
 use super::records::{Fields, RecordReader, Rest};
 use super::{Target, shown};
-use crate::dml::{RowExpr, first_null};
+use crate::dml::{BadRow, RowExpr, Rules};
 
 /// Text is decoded when so much of it is there.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -26,6 +26,7 @@ pub struct CopyIn {
     /// Positions of the columns that a record has.
     columns: Vec<usize>,
     defaults: Vec<(usize, RowExpr)>,
+    rules: Rules,
     options: CopyOptions,
     format: FormatOptions,
     /// Text that is not decoded yet.
@@ -56,7 +57,9 @@ impl CopyIn {
         format: FormatOptions,
     ) -> Result<CopyIn> {
         let compiled = |(i, expr): &(usize, _)| Ok((*i, RowExpr::constant(expr)?));
+        let rules = Rules::new(&copy.rules, &table)?;
         Ok(CopyIn {
+            rules,
             object,
             table,
             columns: copy.columns.clone(),
@@ -248,11 +251,13 @@ impl CopyIn {
         let columns =
             columns.map(|(i, c)| c.unwrap_or_else(|| new_null_array(&self.type_at(i).arrow(), count)));
         let rows = record_batch(self.table.relation_schema().arrow(), columns.collect(), count)?;
-        if let Some((row, error)) = first_null(&self.object, &self.table, &rows) {
-            let (line, start, end) = draft.places[row];
-            return Err(self.in_line(error, line, &text[start..end]));
+        match self.rules.complete(&self.object, &self.table, rows) {
+            Ok(rows) => self.rows.push(rows),
+            Err(BadRow { row, error }) => {
+                let (line, start, end) = draft.places[row];
+                return Err(self.in_line(error, line, &text[start..end]));
+            }
         }
-        self.rows.push(rows);
         Ok(())
     }
 
@@ -296,9 +301,8 @@ mod tests {
     use super::*;
 
     fn copy(header: CopyHeader) -> CopyIn {
-        let column = |id: u16, name: &str, ty, nullable| ColumnDef {
-            column: Column { id, name: name.into(), ty, nullable },
-            default_sql: None,
+        let column = |id: u16, name: &str, ty, nullable| {
+            ColumnDef::plain(Column { id, name: name.into(), ty, nullable }, None)
         };
         let columns = vec![column(1, "a", SqlType::Int4, false), column(2, "b", SqlType::Text, true)];
         let table = TableDef { columns, ..TableDef::default() };
@@ -315,7 +319,13 @@ mod tests {
             force_not_null: vec![false; 2],
             force_null: vec![false; 2],
         };
-        let bound = BoundCopyFrom { table: object.id, columns: vec![0, 1], defaults: Vec::new(), options };
+        let bound = BoundCopyFrom {
+            table: object.id,
+            columns: vec![0, 1],
+            rules: Default::default(),
+            defaults: Vec::new(),
+            options,
+        };
         CopyIn::new(Arc::new(object), table, &bound, FormatOptions::default()).unwrap()
     }
 

@@ -1,6 +1,8 @@
 //! DROP TABLE, VIEW, MATERIALIZED VIEW, SOURCE, SINK: out of the catalog first, then stopped and removed.
 
-use weir_catalog::{CatalogChange, CatalogSnapshot};
+use std::sync::Arc;
+
+use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind};
 use weir_common::{ObjectId, Result};
 use weir_planner::bound::{BoundDrop, DropKind};
 
@@ -14,8 +16,10 @@ impl Environment {
         let noun = drop.kind.noun();
         let missing = |name: &String| Notice::notice(format!("{noun} \"{name}\" does not exist, skipping"));
         let mut notices: Vec<Notice> = drop.missing.iter().map(missing).collect();
-        let order = catalog.drop_order(&drop.objects, drop.cascade)?;
-        notices.extend(cascade_notice(&catalog, &order, &drop.objects));
+        let mut order = catalog.drop_order(&drop.objects, drop.cascade)?;
+        let dependents = order.len();
+        order.extend(owned_sequences(&catalog, &order));
+        notices.extend(cascade_notice(&catalog, &order[..dependents], &drop.objects));
         if !order.is_empty() {
             self.catalog.apply(order.iter().map(|id| CatalogChange::Drop(*id)).collect())?;
             self.runtime.drop_objects(&order).await?;
@@ -32,7 +36,19 @@ fn tag(kind: DropKind) -> &'static str {
         DropKind::MaterializedView => "DROP MATERIALIZED VIEW",
         DropKind::Source => "DROP SOURCE",
         DropKind::Sink => "DROP SINK",
+        DropKind::Sequence => "DROP SEQUENCE",
     }
+}
+
+/// The sequences of serial and identity columns go with their table.
+fn owned_sequences(catalog: &CatalogSnapshot, order: &[ObjectId]) -> Vec<ObjectId> {
+    let is_owned = |object: &&Arc<Object>| match &object.kind {
+        ObjectKind::Sequence(sequence) => {
+            sequence.owned_by.is_some_and(|(table, _)| order.contains(&table)) && !order.contains(&object.id)
+        }
+        _ => false,
+    };
+    catalog.user_objects().filter(is_owned).map(|object| object.id).collect()
 }
 
 /// What CASCADE takes along, in PostgreSQL's words.

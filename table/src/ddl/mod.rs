@@ -10,6 +10,7 @@
 
 mod comment;
 mod create_materialized_view;
+mod create_sequence;
 mod create_sink;
 mod create_source;
 mod create_table;
@@ -102,6 +103,7 @@ impl Body {
                 env.create_materialized_view(create, user).await
             }
             BoundStatement::CreateSink(create) => env.create_sink(create, user).await,
+            BoundStatement::CreateSequence(create) => env.create_sequence(create, user),
             BoundStatement::Drop(drop) => env.drop_objects(drop).await,
             BoundStatement::Comment { object, column, comment } => env.comment(object, column, comment),
             _ => Err(Error::internal("not a DDL statement")),

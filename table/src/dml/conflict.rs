@@ -16,11 +16,19 @@ use weir_planner::bound::{BoundConflict, BoundInsert, BoundQuery};
 
 use super::keys::{Existing, PrimaryKey};
 use super::returning::answer;
-use super::rows::{check_not_null, concat, table_rows, take};
+use super::rows::{concat, table_rows, take};
+use super::rules::Rules;
 use crate::locks::TableLock;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use crate::transaction::Block;
+
+/// The statement.
+pub(super) struct Upsert<'s> {
+    pub insert: &'s BoundInsert,
+    pub conflict: &'s BoundConflict,
+    pub rules: Rules,
+}
 
 /// What the statement does in the end.
 struct Resolved {
@@ -40,19 +48,19 @@ struct Updates {
 impl Session {
     pub(super) async fn insert_or_update(
         &mut self,
-        insert: &BoundInsert,
-        conflict: &BoundConflict,
+        upsert: &Upsert<'_>,
         target: (&Object, &TableDef),
         proposed: Vec<RecordBatch>,
         mut lock: Option<TableLock>,
     ) -> Result<Outcome> {
+        let insert = upsert.insert;
         let proposed = concat(target.1, &proposed)?;
         loop {
             let held = match lock.take() {
                 Some(lock) => Some(lock),
                 None => self.lock(target.0).await?,
             };
-            let Resolved { replaced, written } = self.resolve(conflict, target, &proposed).await?;
+            let Resolved { replaced, written } = self.resolve(upsert, target, &proposed).await?;
             let returned = self.returning(insert.returning.as_ref(), std::slice::from_ref(&written)).await?;
             let count = written.num_rows();
             let mut changes = vec![ChangeBatch::deletes(replaced), ChangeBatch::inserts(written)];
@@ -72,16 +80,19 @@ impl Session {
     /// Decides what becomes of each proposed row, over what is there now.
     async fn resolve(
         &mut self,
-        conflict: &BoundConflict,
+        upsert: &Upsert<'_>,
         (object, table): (&Object, &TableDef),
         proposed: &RecordBatch,
     ) -> Result<Resolved> {
         let key = PrimaryKey::new(table)?;
         let keys = key.of_rows(proposed)?;
         let existing = self.existing_rows(object.id, table, keys.iter().map(Vec::as_slice)).await?;
-        let updates = match &conflict.update {
+        let updates = match &upsert.conflict.update {
             None => None,
-            Some(update) => Some(self.updates(update, (object, table), proposed, &keys, &existing).await?),
+            Some(update) => {
+                let pairs = self.pairs(proposed, &keys, &existing)?;
+                Some(self.updates(update, &upsert.rules, (object, table), pairs).await?)
+            }
         };
         let walk = Walk::over(&keys, &existing, updates.as_ref())?;
         if let Some(updates) = &updates {
@@ -103,28 +114,29 @@ impl Session {
         Ok(Resolved { replaced, written })
     }
 
-    /// Runs DO UPDATE for every proposed row whose key is there.
+    /// Each proposed row whose key is there, with its number and the row that is there.
+    fn pairs(&self, proposed: &RecordBatch, keys: &[Vec<u8>], existing: &Existing) -> Result<RecordBatch> {
+        let places = keys.iter().zip(0u32..).filter_map(|(key, i)| Some((i, *existing.places.get(key)?)));
+        let (numbers, there): (Vec<u32>, Vec<u32>) = places.unzip();
+        pairs(take(&existing.rows, there)?, take(proposed, numbers.clone())?, &numbers)
+    }
+
+    /// Runs DO UPDATE over pairs.
     async fn updates(
         &mut self,
         update: &BoundQuery,
+        rules: &Rules,
         (object, table): (&Object, &TableDef),
-        proposed: &RecordBatch,
-        keys: &[Vec<u8>],
-        existing: &Existing,
+        pairs: RecordBatch,
     ) -> Result<Updates> {
-        let places = keys.iter().zip(0u32..).filter_map(|(key, i)| Some((i, *existing.places.get(key)?)));
-        let (numbers, there): (Vec<u32>, Vec<u32>) = places.unzip();
         let mut rows = Vec::new();
         let mut by_number = HashMap::new();
-        if !numbers.is_empty() {
-            let pairs = pairs(take(&existing.rows, there)?, take(proposed, numbers.clone())?, &numbers)?;
+        if pairs.num_rows() > 0 {
             for batch in self.query_given(update, &[pairs]).await? {
                 let first = by_number.len() as u32;
                 let numbers = batch.column(0).as_primitive::<Int64Type>().values().iter();
                 by_number.extend(numbers.map(|number| *number as usize).zip(first..));
-                let new = table_rows(table, &batch, 1)?;
-                check_not_null(object, table, &new)?;
-                rows.push(new);
+                rows.push(rules.complete(object, table, table_rows(table, &batch, 1)?)?);
             }
         }
         let rows = concat(table, &rows)?;

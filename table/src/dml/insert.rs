@@ -5,8 +5,10 @@ use weir_catalog::{Object, TableDef};
 use weir_common::{ChangeBatch, Result};
 use weir_planner::bound::BoundInsert;
 
+use super::conflict::Upsert;
 use super::returning::answer;
-use super::rows::{check_not_null, table_rows};
+use super::rows::table_rows;
+use super::rules::Rules;
 use crate::locks::TableLock;
 use crate::outcome::Outcome;
 use crate::query::Purpose;
@@ -19,18 +21,19 @@ impl Session {
         let (object, table) = self.target(insert.table)?;
         let reads_itself = insert.query.relations.contains(&insert.table);
         let lock = if reads_itself { self.lock(&object).await? } else { None };
+        let rules = Rules::new(&insert.rules, &table)?;
         let mut proposed = Vec::new();
         for batch in self.query_rows(&insert.query, Purpose::Write).await? {
             let rows = table_rows(&table, &batch, 0)?;
-            check_not_null(&object, &table, &rows)?;
             if rows.num_rows() > 0 {
-                proposed.push(rows);
+                proposed.push(rules.complete(&object, &table, rows)?);
             }
         }
         match &insert.conflict {
             None => self.insert_rows(insert, (&object, &table), proposed, lock).await,
             Some(conflict) => {
-                self.insert_or_update(insert, conflict, (&object, &table), proposed, lock).await
+                let upsert = Upsert { insert, conflict, rules };
+                self.insert_or_update(&upsert, (&object, &table), proposed, lock).await
             }
         }
     }

@@ -11,6 +11,7 @@ mod insert;
 mod keys;
 mod returning;
 mod rows;
+mod rules;
 mod update;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_runtime::TableWrite;
 
 pub(crate) use self::compute::RowExpr;
-pub(crate) use self::rows::first_null;
+pub(crate) use self::rules::{BadRow, Rules};
 
 use crate::locks::TableLock;
 use crate::session::Session;

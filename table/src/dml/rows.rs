@@ -1,4 +1,4 @@
-//! Rows on their way into a table: NOT NULL, and the first of several matches.
+//! Rows on their way into a table: NOT NULL (23502), and the first of several matches.
 
 use std::collections::HashSet;
 
@@ -11,16 +11,8 @@ use weir_common::{Error, Result, SqlState, SqlType};
 /// Characters of one value that a DETAIL line shows.
 const DETAIL_VALUE_CHARS: usize = 64;
 
-/// Refuses NULL in a NOT NULL column or in the primary key (23502).
-pub(super) fn check_not_null(object: &Object, table: &TableDef, rows: &RecordBatch) -> Result<()> {
-    match first_null(object, table, rows) {
-        Some((_, error)) => Err(error),
-        None => Ok(()),
-    }
-}
-
 /// The first row with NULL where none may be, and its error.
-pub(crate) fn first_null(object: &Object, table: &TableDef, rows: &RecordBatch) -> Option<(usize, Error)> {
+pub(super) fn first_null(object: &Object, table: &TableDef, rows: &RecordBatch) -> Option<(usize, Error)> {
     let columns = table.columns.iter().map(|c| &c.column).zip(rows.columns());
     let refused = columns.filter(|(column, values)| {
         (!column.nullable || table.primary_key.contains(&column.id)) && values.null_count() > 0
@@ -112,10 +104,4 @@ pub(super) fn table_rows(table: &TableDef, batch: &RecordBatch, from: usize) -> 
     }
     let columns = batch.columns()[from..from + width].to_vec();
     weir_common::change::record_batch(table.relation_schema().arrow(), columns, batch.num_rows())
-}
-
-/// The columns of a batch from `from` on.
-pub(super) fn from_column(batch: &RecordBatch, from: usize) -> Result<RecordBatch> {
-    let columns: Vec<usize> = (from..batch.num_columns()).collect();
-    batch.project(&columns).map_err(Error::internal)
 }

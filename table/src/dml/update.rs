@@ -1,11 +1,15 @@
 //! UPDATE: the query yields old row and new row; the change is the delete of the one and the insert of the other.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use weir_common::{ChangeBatch, Result};
 use weir_planner::bound::BoundUpdate;
 
 use super::returning::answer;
-use super::rows::{FirstOfKey, check_not_null, from_column, table_rows};
+use super::rows::{FirstOfKey, table_rows};
+use super::rules::Rules;
 use crate::outcome::Outcome;
 use crate::query::Purpose;
 use crate::session::Session;
@@ -16,6 +20,7 @@ impl Session {
         self.transaction.check_writable("UPDATE", self.default_read_only())?;
         let (object, table) = self.target(update.table)?;
         let lock = self.lock(&object).await?;
+        let rules = Rules::new(&update.rules, &table)?;
         let width = table.columns.len();
         let mut first = match update.is_numbered {
             true => FirstOfKey::numbered(update.query.columns.len() - 1)?,
@@ -25,9 +30,9 @@ impl Session {
         for batch in self.query_rows(&update.query, Purpose::Write).await? {
             let batch = first.filter(batch)?;
             let (old, new) = (table_rows(&table, &batch, 0)?, table_rows(&table, &batch, width)?);
-            check_not_null(&object, &table, &new)?;
             if new.num_rows() > 0 {
-                shown.push(from_column(&batch, width)?);
+                let new = rules.complete(&object, &table, new)?;
+                shown.push(with_new_rows(&batch, &new, width)?);
                 old_rows.push(old);
                 new_rows.push(new);
             }
@@ -41,4 +46,12 @@ impl Session {
         self.write(update.table, changes, lock).await?;
         Ok(answer("UPDATE", count, returned))
     }
+}
+
+/// What RETURNING of an UPDATE sees: the new rows, and what follows them in the batch.
+fn with_new_rows(batch: &RecordBatch, new: &RecordBatch, width: usize) -> Result<RecordBatch> {
+    let fields = batch.schema();
+    let fields: Vec<_> = new.schema().fields().iter().chain(&fields.fields()[2 * width..]).cloned().collect();
+    let columns = new.columns().iter().chain(&batch.columns()[2 * width..]).cloned().collect();
+    weir_common::change::record_batch(Arc::new(Schema::new(fields)), columns, batch.num_rows())
 }

@@ -58,15 +58,16 @@ const ORDERS: [&[&str]; 4] = [
 const CUSTOMERS: [&[&str]; 3] = [&["1", "ann", "{x,y}"], &["2", "bob", "{}"], &["3", "cid", "∅"]];
 
 fn table(columns: Vec<Column>, default: Option<(&str, &str)>) -> ObjectKind {
-    let column = |column: Column| ColumnDef {
-        default_sql: default.filter(|(name, _)| *name == column.name).map(|(_, sql)| sql.to_owned()),
-        column,
+    let column = |column: Column| {
+        let default = default.filter(|(name, _)| *name == column.name).map(|(_, sql)| sql.to_owned());
+        ColumnDef::plain(column, default)
     };
     ObjectKind::Table(TableDef {
         columns: columns.into_iter().map(column).collect(),
         primary_key: vec![1],
         key_constraint_name: None,
         key_index_id: None,
+        checks: Vec::new(),
     })
 }
 

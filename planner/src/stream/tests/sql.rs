@@ -32,12 +32,13 @@ fn context() -> BindContext {
     let catalog = Catalog::open(Arc::new(OsFileSystem), dir.path()).unwrap();
     let public = catalog.snapshot().schema_id("public").unwrap();
     let t = columns(&[("id", SqlType::Int4), ("v", SqlType::Int8), ("s", SqlType::Text)]);
-    let column = |column: Column| ColumnDef { column, default_sql: None };
+    let column = |column: Column| ColumnDef::plain(column, None);
     let table = TableDef {
         columns: t.clone().into_iter().map(column).collect(),
         primary_key: vec![1],
         key_constraint_name: None,
         key_index_id: None,
+        checks: Vec::new(),
     };
     let positive = ViewDef { columns: t, query_sql: "SELECT * FROM t WHERE v > 0".into() };
     let (int8, time) = (SqlType::Int8, SqlType::Timestamp);
