@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let result = parsed.and_then(|options| {
         let runtime = runtime.map_err(|e| e.to_string())?;
-        runtime.block_on(nexmark::run(options)).map_err(|e| e.to_string())
+        runtime.block_on(nexmark::run(options)).map_err(|e| described(e.as_ref()))
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,4 +31,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with what caused it: a driver's own words say little.
+fn described(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,11 +1,11 @@
 //! CREATE and DROP: tables, sources, views, materialized views, sinks, and their `WITH (…)` options.
 
-use sqlparser::ast::{ColumnDef, Expr, Ident, TableConstraint};
+use sqlparser::ast::{ColumnDef, Expr, Ident, Query, TableConstraint};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 use weir_common::{Error, Result, SqlState};
 
-use super::StatementParser;
+use super::{DIALECT, StatementParser, limits};
 use crate::ast::{
     CreateSequence, CreateSink, CreateSource, CreateTable, CreateView, Options, SequenceOptions, SinkInput,
     Statement, Watermark,
@@ -200,10 +200,44 @@ impl StatementParser<'_> {
             SinkInput::Relation(self.name()?)
         } else {
             self.expect_words(&["AS"])?;
-            SinkInput::Query(self.query()?)
+            SinkInput::Query(self.query_before_options()?)
         };
         let options = self.parse_options()?;
         Ok(Statement::CreateSink(CreateSink { name, if_not_exists, input, options }))
+    }
+
+    /// A query that options follow: sqlparser would take `FROM t WITH (…)` for a table hint.
+    fn query_before_options(&mut self) -> Result<Box<Query>> {
+        let mut depth = 0;
+        let mut tokens = Vec::new();
+        loop {
+            let token = self.parser.peek_nth_token(tokens.len());
+            let begins_options = depth == 0
+                && self.peek_word(tokens.len(), "WITH")
+                && self.parser.peek_nth_token_ref(tokens.len() + 1).token == Token::LParen;
+            match token.token {
+                Token::EOF => break,
+                _ if begins_options => break,
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            tokens.push(token);
+        }
+        let taken = tokens.len();
+        let mut around = Parser::new(&DIALECT)
+            .with_recursion_limit(limits::PARSER_DEPTH)
+            .with_tokens_with_locations(tokens);
+        std::mem::swap(&mut self.parser, &mut around);
+        let query = match self.query() {
+            Ok(_) if !self.at_end() => Err(self.unexpected()),
+            query => query,
+        };
+        std::mem::swap(&mut self.parser, &mut around);
+        for _ in 0..taken {
+            self.parser.next_token();
+        }
+        query
     }
 
     fn parse_elements(&mut self) -> Result<Elements> {

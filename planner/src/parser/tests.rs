@@ -105,6 +105,16 @@ fn views_keep_the_text_of_their_query() {
 }
 
 #[test]
+fn options_after_a_query_are_not_hints_of_its_last_table() {
+    for query in ["SELECT a FROM bid", "WITH x AS (SELECT 1) SELECT * FROM x, (SELECT 2) AS y"] {
+        let sql = format!("CREATE SINK k AS {query} WITH (connector = 'blackhole')");
+        let Statement::CreateSink(sink) = one(&sql) else { panic!("{sql}") };
+        assert!(matches!(&sink.input, SinkInput::Query(parsed) if parsed.to_string() == query), "{sql}");
+        assert_eq!(sink.options.get("connector").map(String::as_str), Some("blackhole"));
+    }
+}
+
+#[test]
 fn own_statements() {
     assert_eq!(
         one("SHOW MATERIALIZED VIEWS"),
