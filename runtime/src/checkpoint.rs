@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 use weir_common::{Epoch, JobId, ObjectId, Result};
-use weir_storage::backend::{Keyspace, Write, WriteBatch};
+use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::ipc;
 
 use crate::engine::{Engine, State};
@@ -35,7 +35,7 @@ pub enum CheckpointEvent {
         job: JobId,
         epoch: Epoch,
         part: (usize, usize),
-        writes: Vec<Write>,
+        writes: WriteBatch,
     },
     /// The job's output is complete before `frontier`.
     Passed {
@@ -69,7 +69,7 @@ pub struct Checkpointer {
 #[derive(Default)]
 struct Dump {
     epoch: Epoch,
-    parts: BTreeMap<(usize, usize), Vec<Write>>,
+    parts: BTreeMap<(usize, usize), WriteBatch>,
 }
 
 impl Checkpointer {
@@ -140,12 +140,12 @@ impl Checkpointer {
         let mut batch = WriteBatch::default();
         for (id, relation) in objects {
             for key in [meta::job_key(JobId(id.0)), meta::table_key(*id), meta::source_key(*id)] {
-                batch.writes.push(Write::Delete(Keyspace::Meta, key));
+                batch.delete(Keyspace::Meta, &key);
             }
             let prefix = meta::job_state_prefix(JobId(id.0));
             let end = meta::after_prefix(&prefix);
-            batch.writes.push(Write::DeleteRange(Keyspace::State, prefix.clone(), end.clone()));
-            batch.writes.push(Write::DeleteRange(Keyspace::Changelog, prefix, end));
+            batch.delete_range(Keyspace::State, &prefix, &end);
+            batch.delete_range(Keyspace::Changelog, &prefix, &end);
             if let Some(relation) = relation {
                 relation.store.drop_rows(&mut batch);
             }
@@ -176,7 +176,7 @@ impl Checkpointer {
         if jobs.is_empty() && self.tables_due.is_none() {
             return Ok(());
         }
-        let jobs: Vec<(Arc<Job>, Epoch, Dump)> = jobs
+        let mut jobs: Vec<(Arc<Job>, Epoch, Dump)> = jobs
             .into_iter()
             .filter_map(|id| {
                 let dump = self.dumps.remove(&id)?;
@@ -190,20 +190,20 @@ impl Checkpointer {
         let mut batch = WriteBatch::default();
         let epochs: HashMap<JobId, Epoch> = jobs.iter().map(|(job, epoch, _)| (job.id, *epoch)).collect();
         let mut flushed = Vec::new();
-        for (job, epoch, dump) in jobs.iter().map(|(j, e, d)| (j, *e, d)) {
-            batch.writes.extend(dump.parts.values().flatten().cloned());
-            self.add_job(job, epoch, &epochs, &mut batch, &mut flushed)?;
+        for (job, epoch, dump) in &mut jobs {
+            std::mem::take(&mut dump.parts).into_values().for_each(|part| batch.append(part));
+            self.add_job(job, *epoch, &epochs, &mut batch, &mut flushed)?;
         }
         if let Some(epoch) = self.tables_due.take() {
             for table in &tables {
                 table.store.flush(epoch, &mut batch)?;
                 let record = meta::encode(&TableRecord { epoch })?;
-                batch.writes.push(Write::Put(Keyspace::Meta, meta::table_key(table.id), record));
+                batch.put(Keyspace::Meta, &meta::table_key(table.id), &record);
                 flushed.push((table.clone(), epoch));
             }
             for source in &sources {
                 let record = meta::encode(&SourceRecord { epoch, offsets: source.offsets_at(epoch) })?;
-                batch.writes.push(Write::Put(Keyspace::Meta, meta::source_key(source.id), record));
+                batch.put(Keyspace::Meta, &meta::source_key(source.id), &record);
             }
         }
         self.engine.backend.write(batch)?;
@@ -226,7 +226,7 @@ impl Checkpointer {
             let kept = relation.take_unpersisted(epoch, &|reader| epochs.get(&reader).copied());
             for (i, (at, changes)) in kept.iter().enumerate() {
                 let key = meta::changelog_key(relation.id, *at, i as u32);
-                batch.writes.push(Write::Put(Keyspace::Changelog, key, ipc::encode_batch(changes)?));
+                batch.put(Keyspace::Changelog, &key, &ipc::encode_batch(changes)?);
             }
             flushed.push((relation.clone(), epoch));
         }
@@ -234,12 +234,12 @@ impl Checkpointer {
             if let Some(needed) = input.needed_after(job.id, epoch) {
                 let start = meta::changelog_key(input.id, Epoch::ZERO, 0);
                 let end = meta::changelog_key(input.id, needed.next(), 0);
-                batch.writes.push(Write::DeleteRange(Keyspace::Changelog, start, end));
+                batch.delete_range(Keyspace::Changelog, &start, &end);
             }
         }
         let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
         let record = JobRecord { epoch, sources, counters: job.metrics.counters() };
-        batch.writes.push(Write::Put(Keyspace::Meta, meta::job_key(job.id), meta::encode(&record)?));
+        batch.put(Keyspace::Meta, &meta::job_key(job.id), &meta::encode(&record)?);
         Ok(())
     }
 

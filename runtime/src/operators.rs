@@ -7,7 +7,7 @@ use weir_common::{JobId, KeyGroup, OperatorId, Result};
 use weir_exec::build::build;
 use weir_exec::operator::{NoState, Operator, Port, StateReader, StateTable, StateWriter};
 use weir_exec::spec::NodeSpec;
-use weir_storage::backend::{Keyspace, StateSnapshot, Write};
+use weir_storage::backend::{Keyspace, StateSnapshot, WriteBatch};
 
 use crate::engine::Engine;
 use crate::fragments::Fragment;
@@ -96,11 +96,18 @@ fn output_node(job: &Arc<Job>, worker: usize) -> Result<OutputNode> {
 
 /// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, the
 /// output node that may follow has no state of its own but prepares its sink.
-pub fn dump(job: &Job, graph_nodes: &[usize], nodes: &mut [HostNode]) -> Result<Vec<Write>> {
-    let mut writes = Vec::new();
+pub fn dump(job: &Job, graph_nodes: &[usize], nodes: &mut [HostNode]) -> Result<WriteBatch> {
+    let mut writes = WriteBatch::default();
     for (i, node) in nodes.iter_mut().enumerate() {
         let operator = graph_nodes.get(i).map_or(OperatorId(0), |n| job.graph.nodes[*n].id);
-        node.operator.checkpoint(&mut DumpWriter { job: job.id, operator, writes: &mut writes })?;
+        let (at, prefix) = (None, Vec::new());
+        node.operator.checkpoint(&mut DumpWriter {
+            job: job.id,
+            operator,
+            writes: &mut writes,
+            at,
+            prefix,
+        })?;
     }
     Ok(writes)
 }
@@ -108,26 +115,30 @@ pub fn dump(job: &Job, graph_nodes: &[usize], nodes: &mut [HostNode]) -> Result<
 struct DumpWriter<'a> {
     job: JobId,
     operator: OperatorId,
-    writes: &'a mut Vec<Write>,
+    writes: &'a mut WriteBatch,
+    /// The table and key group of the last entry, and what their keys begin with.
+    at: Option<(StateTable, KeyGroup)>,
+    prefix: Vec<u8>,
 }
 
 impl DumpWriter<'_> {
-    fn key(&self, table: StateTable, group: KeyGroup, key: &[u8]) -> Vec<u8> {
-        let mut full = group_prefix(self.job, self.operator, table, group);
-        full.extend_from_slice(key);
-        full
+    fn enter(&mut self, table: StateTable, group: KeyGroup) {
+        if self.at != Some((table, group)) {
+            self.at = Some((table, group));
+            self.prefix = group_prefix(self.job, self.operator, table, group);
+        }
     }
 }
 
 impl StateWriter for DumpWriter<'_> {
     fn put(&mut self, table: StateTable, group: KeyGroup, key: &[u8], value: &[u8]) {
-        let key = self.key(table, group, key);
-        self.writes.push(Write::Put(Keyspace::State, key, value.to_vec()));
+        self.enter(table, group);
+        self.writes.put_joined(Keyspace::State, [&self.prefix, key], value);
     }
 
     fn delete(&mut self, table: StateTable, group: KeyGroup, key: &[u8]) {
-        let key = self.key(table, group, key);
-        self.writes.push(Write::Delete(Keyspace::State, key));
+        self.enter(table, group);
+        self.writes.delete_joined(Keyspace::State, [&self.prefix, key]);
     }
 }
 

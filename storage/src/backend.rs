@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_common::Result;
 
+pub use crate::batch::{Write, WriteBatch};
+
 /// A part of the backend with keys of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Keyspace {
@@ -23,20 +25,9 @@ pub enum Keyspace {
     Changelog,
 }
 
-/// One change to the map.
-#[derive(Clone, Debug)]
-pub enum Write {
-    Put(Keyspace, Vec<u8>, Vec<u8>),
-    Delete(Keyspace, Vec<u8>),
-    /// All keys of `start..end`.
-    DeleteRange(Keyspace, Vec<u8>, Vec<u8>),
-}
-
-/// Changes that become visible and durable together or not at all. Later changes win.
-#[derive(Clone, Debug, Default)]
-pub struct WriteBatch {
-    /// In order of application.
-    pub writes: Vec<Write>,
+impl Keyspace {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Keyspace; 4] = [Keyspace::Meta, Keyspace::State, Keyspace::Relation, Keyspace::Changelog];
 }
 
 /// An ordered map with atomic batches and snapshots.

@@ -38,12 +38,20 @@ fn check_contract(open: Open<'_>) -> Result<()> {
     range_deletes_exclude_their_end(&*open()?)
 }
 
-fn put(key: &str, value: &str) -> Write {
-    Write::Put(Keyspace::State, key.into(), value.into())
+fn put<'b>(key: &'b str, value: &'b str) -> Write<'b> {
+    Write::Put(Keyspace::State, key.as_bytes(), value.as_bytes())
 }
 
-fn write(backend: &dyn StateBackend, writes: Vec<Write>) -> Result<()> {
-    backend.write(WriteBatch { writes })
+fn write(backend: &dyn StateBackend, writes: Vec<Write<'_>>) -> Result<()> {
+    let mut batch = WriteBatch::default();
+    for write in writes {
+        match write {
+            Write::Put(space, key, value) => batch.put(space, key, value),
+            Write::Delete(space, key) => batch.delete(space, key),
+            Write::DeleteRange(space, start, end) => batch.delete_range(space, start, end),
+        }
+    }
+    backend.write(batch)
 }
 
 fn keys(backend: &dyn StateBackend, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<String> {
@@ -67,8 +75,8 @@ fn points_answer_in_the_order_asked(backend: &dyn StateBackend) -> Result<()> {
 }
 
 fn later_writes_of_a_batch_win(backend: &dyn StateBackend) -> Result<()> {
-    let delete = |key: &str| Write::Delete(Keyspace::State, key.into());
-    let wipe = Write::DeleteRange(Keyspace::State, b"m".to_vec(), b"n".to_vec());
+    let delete = |key: &'static str| Write::Delete(Keyspace::State, key.as_bytes());
+    let wipe = Write::DeleteRange(Keyspace::State, b"m", b"n");
     write(
         backend,
         vec![put("a", "1"), put("a", "2"), put("b", "1"), delete("b"), put("m1", "1"), wipe, put("m2", "2")],
@@ -79,10 +87,10 @@ fn later_writes_of_a_batch_win(backend: &dyn StateBackend) -> Result<()> {
 }
 
 fn keyspaces_are_apart(backend: &dyn StateBackend) -> Result<()> {
-    write(backend, vec![put("k", "state"), Write::Put(Keyspace::Meta, b"k".to_vec(), b"meta".to_vec())])?;
+    write(backend, vec![put("k", "state"), Write::Put(Keyspace::Meta, b"k", b"meta")])?;
     assert_eq!(backend.point(Keyspace::Meta, b"k")?.as_deref(), Some(&b"meta"[..]));
     assert_eq!(backend.point(Keyspace::Relation, b"k")?, None);
-    write(backend, vec![Write::Delete(Keyspace::Meta, b"k".to_vec())])?;
+    write(backend, vec![Write::Delete(Keyspace::Meta, b"k")])?;
     assert_eq!(backend.point(Keyspace::State, b"k")?.as_deref(), Some(&b"state"[..]));
     Ok(())
 }
@@ -90,7 +98,7 @@ fn keyspaces_are_apart(backend: &dyn StateBackend) -> Result<()> {
 fn snapshots_do_not_change(backend: &dyn StateBackend) -> Result<()> {
     write(backend, vec![put("a", "1"), put("b", "1")])?;
     let before = backend.snapshot();
-    write(backend, vec![put("a", "2"), Write::Delete(Keyspace::State, b"b".to_vec()), put("c", "3")])?;
+    write(backend, vec![put("a", "2"), Write::Delete(Keyspace::State, b"b"), put("c", "3")])?;
     assert_eq!(before.point(Keyspace::State, b"a")?.as_deref(), Some(&b"1"[..]));
     let entries = before.range(Keyspace::State, Bound::Unbounded, Bound::Unbounded, 9)?;
     assert_eq!(entries.len(), 2);
@@ -111,7 +119,7 @@ fn ranges_respect_bounds_and_limit(backend: &dyn StateBackend) -> Result<()> {
 
 fn range_deletes_exclude_their_end(backend: &dyn StateBackend) -> Result<()> {
     write(backend, ["a", "b", "c", "d"].map(|key| put(key, "v")).to_vec())?;
-    write(backend, vec![Write::DeleteRange(Keyspace::State, b"b".to_vec(), b"d".to_vec())])?;
+    write(backend, vec![Write::DeleteRange(Keyspace::State, b"b", b"d")])?;
     assert_eq!(keys(backend, Bound::Unbounded, Bound::Unbounded, 9)?, "a d");
     Ok(())
 }

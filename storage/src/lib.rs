@@ -8,6 +8,7 @@
 //! thread (RocksDB's compaction apart); what is read back is checksummed, and damage is XX001, never data.
 
 pub mod backend;
+mod batch;
 #[cfg(test)]
 mod contract;
 pub mod data_dir;

@@ -57,19 +57,17 @@ impl Maps {
 impl StateBackend for MemoryBackend {
     fn write(&self, batch: WriteBatch) -> Result<()> {
         let mut maps = self.maps.write();
-        for write in batch.writes {
-            match write {
-                Write::Put(space, key, value) => {
-                    maps.of_mut(space).insert(key.into(), value.into());
-                }
-                Write::Delete(space, key) => {
-                    maps.of_mut(space).remove(key.as_slice());
-                }
-                Write::DeleteRange(space, start, end) => {
-                    maps.of_mut(space).retain(|key, _| key < &start || key >= &end);
-                }
+        batch.drain(|write| match write {
+            Write::Put(space, key, value) => {
+                maps.of_mut(space).insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
             }
-        }
+            Write::Delete(space, key) => {
+                maps.of_mut(space).remove(key);
+            }
+            Write::DeleteRange(space, start, end) => {
+                maps.of_mut(space).retain(|key, _| key < start || key >= end);
+            }
+        });
         Ok(())
     }
 

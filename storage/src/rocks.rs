@@ -28,8 +28,6 @@ const INFO_LOG_FILES: usize = 2;
 /// A read of at least this many entries is a scan and leaves the block cache alone.
 const SCAN_ENTRIES: usize = 1024;
 
-const KEYSPACES: [Keyspace; 4] = [Keyspace::Meta, Keyspace::State, Keyspace::Relation, Keyspace::Changelog];
-
 fn family_name(space: Keyspace) -> &'static str {
     match space {
         Keyspace::Meta => "meta",
@@ -56,8 +54,8 @@ impl RocksBackend {
     pub fn open(path: impl AsRef<Path>, block_cache_bytes: usize) -> Result<RocksBackend> {
         let path = path.as_ref().to_owned();
         let tables = table_options(&Cache::new_lru_cache(block_cache_bytes));
-        let families =
-            KEYSPACES.map(|space| ColumnFamilyDescriptor::new(family_name(space), family_options(&tables)));
+        let families = Keyspace::ALL
+            .map(|space| ColumnFamilyDescriptor::new(family_name(space), family_options(&tables)));
         let rocks = DB::open_cf_descriptors(&database_options(), &path, families)
             .map_err(|error| translate(&path, "open", error))?;
         Ok(RocksBackend { database: Arc::new(Database { rocks, path }) })
@@ -142,16 +140,15 @@ impl Database {
 impl StateBackend for RocksBackend {
     fn write(&self, batch: WriteBatch) -> Result<()> {
         let database = &self.database;
-        let mut writes = rocksdb::WriteBatch::default();
-        for write in &batch.writes {
-            match write {
-                Write::Put(space, key, value) => writes.put_cf(database.family(*space), key, value),
-                Write::Delete(space, key) => writes.delete_cf(database.family(*space), key),
-                Write::DeleteRange(space, start, end) => {
-                    writes.delete_range_cf(database.family(*space), start, end);
-                }
+        let families = Keyspace::ALL.map(|space| database.family(space));
+        let mut writes = rocksdb::WriteBatch::with_capacity_bytes(batch.size_bytes());
+        batch.drain(|write| match write {
+            Write::Put(space, key, value) => writes.put_cf(families[space as usize], key, value),
+            Write::Delete(space, key) => writes.delete_cf(families[space as usize], key),
+            Write::DeleteRange(space, start, end) => {
+                writes.delete_range_cf(families[space as usize], start, end);
             }
-        }
+        });
         let mut options = WriteOptions::default();
         options.set_sync(true);
         database
@@ -175,7 +172,7 @@ impl StateBackend for RocksBackend {
     fn size_bytes(&self) -> u64 {
         let database = &self.database;
         let properties = ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"];
-        let sizes = KEYSPACES.iter().flat_map(|space| {
+        let sizes = Keyspace::ALL.iter().flat_map(|space| {
             properties.iter().map(|name| database.rocks.property_int_value_cf(database.family(*space), *name))
         });
         sizes.filter_map(|size| size.ok().flatten()).sum()

@@ -32,7 +32,7 @@ use self::layout::{Entry, Layout};
 use self::run::{Run, sort_entries};
 pub use self::scan::RelationScan;
 pub use self::snapshot::{RelationPin, RelationSnapshot};
-use crate::backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
+use crate::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 
 /// What the key of a relation's row count in `Keyspace::Meta` begins with; its id follows.
 const ROWS_KEY: &[u8] = b"relation-rows/";
@@ -154,7 +154,7 @@ impl RelationStore {
             self.flush_groups(&*snapshot.base, groups, batch)?;
         }
         let count = self.versions.read().base_rows + rows;
-        batch.writes.push(Write::Put(Keyspace::Meta, rows_key(self.layout.id), count.to_le_bytes().to_vec()));
+        batch.put(Keyspace::Meta, &rows_key(self.layout.id), &count.to_le_bytes());
         Ok(())
     }
 
@@ -178,10 +178,10 @@ impl RelationStore {
             }
             let before = before.as_ref().map(|value| self.layout.read_value(value)).transpose()?;
             let after = self.layout.change(before, net);
-            batch.writes.push(match after.weight {
-                0 => Write::Delete(Keyspace::Relation, key),
-                _ => Write::Put(Keyspace::Relation, key, self.layout.backend_value(after)),
-            });
+            match after.weight {
+                0 => batch.delete(Keyspace::Relation, &key),
+                _ => batch.put(Keyspace::Relation, &key, &self.layout.backend_value(after)),
+            }
         }
         Ok(())
     }
@@ -234,8 +234,8 @@ impl RelationStore {
     /// Adds to `batch` what removes the relation from the backend.
     pub fn drop_rows(&self, batch: &mut WriteBatch) {
         let (start, end) = (self.layout.prefix(), self.layout.end());
-        batch.writes.push(Write::DeleteRange(Keyspace::Relation, start.to_vec(), end.to_vec()));
-        batch.writes.push(Write::Delete(Keyspace::Meta, rows_key(self.layout.id)));
+        batch.delete_range(Keyspace::Relation, &start, &end);
+        batch.delete(Keyspace::Meta, &rows_key(self.layout.id));
     }
 }
 

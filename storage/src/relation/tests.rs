@@ -11,6 +11,7 @@ use weir_common::key::KeyEncoder;
 use weir_common::{Column, RelationKey, SqlType};
 
 use super::*;
+use crate::backend::Write;
 use crate::memory::MemoryBackend;
 use crate::rocks::RocksBackend;
 
@@ -52,14 +53,15 @@ fn collect(snapshot: &RelationSnapshot, batch_rows: usize) -> Result<Rows> {
 fn checkpoint(store: &RelationStore, backend: &dyn StateBackend, upto: u64) -> Result<()> {
     let mut batch = WriteBatch::default();
     store.flush(Epoch(upto), &mut batch)?;
-    let keys: Vec<_> = batch.writes.iter().filter_map(relation_key).collect();
+    let mut keys = Vec::new();
+    batch.for_each(|write| keys.extend(relation_key(write).map(<[u8]>::to_vec)));
     assert!(keys.is_sorted(), "a checkpoint writes in key order");
     backend.write(batch)?;
     store.flushed(Epoch(upto));
     Ok(())
 }
 
-fn relation_key(write: &Write) -> Option<&[u8]> {
+fn relation_key(write: Write<'_>) -> Option<&[u8]> {
     match write {
         Write::Put(Keyspace::Relation, key, _) | Write::Delete(Keyspace::Relation, key) => Some(key),
         _ => None,
