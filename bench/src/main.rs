@@ -1,28 +1,30 @@
-//! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`.
+//! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`, `weir-bench lifecycle`.
 //!
 //! Run it in release: `cargo run --release -p weir-bench -- nexmark --events 10000000 --queries q0,q4`. The server
 //! binary is the one built beside it. Nothing here is asserted by a test but that it runs.
 
 #![allow(clippy::print_stdout)]
 
+mod lifecycle;
 mod nexmark;
 mod server;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]";
+    "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]
+       weir-bench lifecycle";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let parsed = match arguments.next().as_deref() {
-        Some("nexmark") => nexmark::Options::parse(arguments),
-        _ => Err(USAGE.to_owned()),
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let result = parsed.and_then(|options| {
-        let runtime = runtime.map_err(|e| e.to_string())?;
-        runtime.block_on(nexmark::run(options)).map_err(|e| described(e.as_ref()))
+    let result = runtime.map_err(|e| e.to_string()).and_then(|runtime| match arguments.next().as_deref() {
+        Some("nexmark") => {
+            let options = nexmark::Options::parse(arguments)?;
+            runtime.block_on(nexmark::run(options)).map_err(|e| described(e.as_ref()))
+        }
+        Some("lifecycle") => runtime.block_on(lifecycle::run()).map_err(|e| described(e.as_ref())),
+        _ => Err(USAGE.to_owned()),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
