@@ -34,6 +34,7 @@ mod registry;
 mod resolve;
 mod string;
 mod string_search;
+mod subquery;
 mod sum_avg;
 mod to_char;
 mod to_date;
@@ -49,6 +50,7 @@ pub use coerce::common_type;
 pub use datetime_fields::resolve_extract;
 pub use registry::{by_name, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
+pub use subquery::SINGLE_ROW;
 pub use window::resolve_window;
 
 use std::sync::Arc;
@@ -138,6 +140,7 @@ fn register_families(table: &mut registry::Table) {
     array_text::register(table);
     json::register(table);
     uuid::register(table);
+    subquery::register(table);
 }
 
 #[cfg(test)]

@@ -137,6 +137,17 @@ impl Table {
         self.push(name, &params, returns, Body::Udf(udf)).volatile = true;
     }
 
+    /// Adds an immutable function that no SQL name means.
+    pub(crate) fn unnamed(
+        &mut self,
+        udf: &str,
+        params: usize,
+        result: SqlType,
+        eval: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+    ) {
+        self.udf(udf, params, &Returns::Is(result), false, eval);
+    }
+
     /// Adds another name or other parameter types for a UDF that is there already.
     pub(crate) fn alias(
         &mut self,

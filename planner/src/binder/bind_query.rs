@@ -33,7 +33,7 @@ impl Binder<'_> {
         let columns = relation.columns.into_iter();
         let columns = columns.map(|c| OutputColumn { name: c.name, ty: c.ty, origin: c.origin }).collect();
         Ok(BoundQuery {
-            plan: self.decorrelate(relation.plan)?,
+            plan: self.decorrelate(self.restate_membership(relation.plan)?)?,
             columns,
             relations: self.relations.borrow().iter().copied().collect(),
             ordered: bound.ordered,

@@ -118,7 +118,7 @@ fn combine(
     let (Some(left), Some(right)) = (branches.next(), branches.next()) else {
         return Err(Error::internal("a set operation has two branches"));
     };
-    let kept: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
+    let names: Vec<String> = left.schema().columns().into_iter().map(|column| column.name).collect();
     let (left, right) = match is_all {
         false => (left, right),
         // The n-th copy of a row on one side goes with the n-th on the other.
@@ -132,13 +132,10 @@ fn combine(
         _ => LogicalPlanBuilder::except(left, right, false),
     };
     let plan = plan.map_err(plan_error)?;
-    match is_all {
-        false => Ok(plan),
-        true => LogicalPlanBuilder::from(plan)
-            .project(kept)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(plan_error),
-    }
+    // Under the names alone: the sides may have got qualifiers, and copies are numbered behind them.
+    let columns = plan.schema().columns().into_iter().zip(names);
+    let kept: Vec<Expr> = columns.map(|(column, name)| Expr::Column(column).alias(name)).collect();
+    LogicalPlanBuilder::from(plan).project(kept).and_then(LogicalPlanBuilder::build).map_err(plan_error)
 }
 
 /// The plan with a column that counts equal rows from 1.

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder
 use weir_common::{Error, Result};
 
 use super::bind_operator::not_if;
+use super::single_value::SINGLE_VALUE;
 use super::{Binder, plan_error};
 
 impl Binder<'_> {
@@ -171,10 +172,17 @@ fn is_plain_aggregate(plan: &LogicalPlan) -> bool {
             p.expr.iter().all(|e| !e.contains_outer()) && is_plain_aggregate(&p.input)
         }
         LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
-            a.aggr_expr.iter().all(|e| !e.contains_outer()) && is_plain_choice(&a.input)
+            // Rows that no outer row asks for must not count as too many.
+            !a.aggr_expr.iter().any(is_single_value)
+                && a.aggr_expr.iter().all(|e| !e.contains_outer())
+                && is_plain_choice(&a.input)
         }
         _ => false,
     }
+}
+
+fn is_single_value(call: &Expr) -> bool {
+    matches!(call.clone().unalias(), Expr::AggregateFunction(call) if call.func.name() == SINGLE_VALUE)
 }
 
 /// Filters and projections where outer columns are only compared by equality with plain columns.

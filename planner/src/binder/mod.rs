@@ -40,6 +40,7 @@ mod bind_values;
 mod bind_window;
 mod decorrelate;
 mod dependent_join;
+mod membership;
 mod output_name;
 mod scope;
 mod single_value;
@@ -48,6 +49,8 @@ mod typed;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::single_value::SINGLE_VALUE;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -13,6 +13,9 @@ use datafusion::scalar::ScalarValue;
 use weir_common::{Error, SqlState};
 use weir_exec::error::into_datafusion;
 
+/// The aggregate's name.
+pub(crate) const SINGLE_VALUE: &str = "single_value";
+
 /// The aggregate.
 pub(crate) fn single_value() -> Arc<AggregateUDF> {
     static UDAF: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| {
@@ -30,7 +33,7 @@ struct SingleValue {
 
 impl AggregateUDFImpl for SingleValue {
     fn name(&self) -> &str {
-        "single_value"
+        SINGLE_VALUE
     }
 
     fn signature(&self) -> &Signature {

@@ -1,7 +1,7 @@
 //! Stream planning: a bound query becomes a continuous job.
 //!
 //! ```text
-//!   BoundQuery ─ unsupported::check ─ rules::optimize ─► LogicalPlan
+//!   BoundQuery ─ set_operation, unsupported::check, scalar_subquery ─ rules::optimize ─► LogicalPlan
 //!              ─ lower ─► StreamPlan (operators with proved traits)
 //!              ─ job   ─► JobGraph   (operators, exchanges, stable ids) ─► runtime
 //! ```
@@ -13,6 +13,8 @@ pub mod job;
 pub mod lower;
 pub mod plan;
 pub mod scalar;
+mod scalar_subquery;
+mod set_operation;
 pub mod traits;
 pub mod unsupported;
 
@@ -61,8 +63,9 @@ pub struct PlannedJob {
 
 /// Plans a query as a continuous job.
 pub fn plan_job(query: &BoundQuery, target: JobTarget) -> Result<PlannedJob> {
-    unsupported::check(&query.plan)?;
-    let logical = rules::optimize(query.plan.clone())?;
+    let bound = set_operation::restore(query.plan.clone())?;
+    unsupported::check(&bound)?;
+    let logical = rules::optimize(scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?)?;
     let rows = lower::lower(&logical)?;
     let schema = relation_schema(&query.columns, &rows)?;
     let stream = root(rows, &schema, &target);

@@ -8,6 +8,8 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 
+use crate::stream::set_operation::BagOperation;
+
 const IN_VIEW: &str = "in a materialized view";
 
 /// Refuses a bound plan that holds a node which no rule removes, or a function whose value changes by itself.
@@ -33,8 +35,8 @@ fn is_never_streaming(node: &LogicalPlan) -> bool {
         LogicalPlan::Limit(_)
         | LogicalPlan::Window(_)
         | LogicalPlan::Unnest(_)
-        | LogicalPlan::RecursiveQuery(_)
-        | LogicalPlan::Extension(_) => true,
+        | LogicalPlan::RecursiveQuery(_) => true,
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<BagOperation>().is_none(),
         _ => false,
     }
 }

@@ -15,6 +15,7 @@ use crate::rules::merge_calc;
 use crate::stream::lower::{column_of_expr, columns_of, lower, lower_expr};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::scalar::{filter_of, move_columns};
+use crate::stream::set_operation::BagOperation;
 
 /// The stream plan of a join.
 pub(super) fn lower_join(join: &Join) -> Result<StreamPlan> {
@@ -60,6 +61,17 @@ fn kind(join: &Join) -> Result<JoinKind> {
         JoinType::LeftAnti | JoinType::RightAnti => JoinKind::Anti,
         JoinType::LeftMark | JoinType::RightMark => JoinKind::Mark,
     })
+}
+
+/// INTERSECT ALL and EXCEPT ALL: a join on all columns, NULL equals NULL, that counts copies.
+pub(super) fn lower_bag_operation(operation: &BagOperation) -> Result<StreamPlan> {
+    let (left, right) = (lower(&operation.left)?, lower(&operation.right)?);
+    let columns = columns_of(operation.left.schema());
+    let all: Vec<usize> = (0..left.columns.len()).collect();
+    let condition = Lowered { null_equal: vec![true; all.len()], filter: None };
+    let side = |plan: StreamPlan| Side { width: all.len(), plan, keys: all.clone() };
+    let kind = if operation.intersects { JoinKind::IntersectAll } else { JoinKind::ExceptAll };
+    hash_join(kind, side(left), side(right), condition, all.clone(), columns)
 }
 
 /// `x NOT IN (SELECT s …)`: no row is equal, none is NULL, and if x is NULL there is no row at all.

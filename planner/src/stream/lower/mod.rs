@@ -38,6 +38,10 @@ pub fn lower(plan: &LogicalPlan) -> Result<StreamPlan> {
         LogicalPlan::EmptyRelation(empty) => values::lower_empty(empty),
         // A view has no order; PostgreSQL lets one be written.
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => lower(&sort.input),
+        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref() {
+            Some(operation) => join::lower_bag_operation(operation),
+            None => Err(unsupported::node(plan)),
+        },
         other => Err(unsupported::node(other)),
     }
 }

@@ -1,0 +1,172 @@
+//! IN and EXISTS with a subquery, where DataFusion would mistake NULLs or has no join for them.
+//!
+//! Place in the flow: before correlated subqueries become joins. DataFusion makes semi joins of `IN` as a condition of
+//! WHERE, mark joins below OR, and an anti join of an uncorrelated `NOT IN`. Everything else is said with EXISTS:
+//!
+//! ```text
+//!   x IN S       CASE WHEN EXISTS (S, s = x) THEN true
+//!                     WHEN EXISTS (S, s IS NULL) OR x IS NULL AND EXISTS (S) THEN NULL ELSE false END
+//!   x NOT IN S   as a condition: NOT EXISTS (S, s = x) AND NOT EXISTS (S, s IS NULL)
+//!                                AND (x IS NOT NULL OR NOT EXISTS (S))
+//!   EXISTS (S)   outside of WHERE, uncorrelated: (SELECT count(*) > 0 FROM S)
+//! ```
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InSubquery};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+};
+use datafusion::scalar::ScalarValue;
+use weir_common::Result;
+use weir_exec::functions;
+
+use super::bind_operator::{binary, not_if};
+use super::bind_subquery::subquery;
+use super::{Binder, plan_error};
+
+type DfResult<T> = datafusion::common::Result<T>;
+
+impl Binder<'_> {
+    /// The plan with tests of membership that mean what PostgreSQL means.
+    pub(crate) fn restate_membership(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let rewritten = plan.transform_down_with_subqueries(|node| {
+            if node.inputs().len() != 1 || !has_test(&node) {
+                return Ok(Transformed::no(node));
+            }
+            let outer = node.inputs()[0].clone();
+            let is_filter = matches!(node, LogicalPlan::Filter(_));
+            node.map_expressions(|expr| match is_filter {
+                true => Ok(Transformed::yes(condition(expr, &outer, true)?)),
+                false => self.value(expr, &outer),
+            })
+        });
+        Ok(rewritten.map_err(plan_error)?.data)
+    }
+
+    /// An expression whose value counts, with its NULLs.
+    fn value(&self, expr: Expr, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
+        let tests = tests_to_exists(expr, outer)?;
+        tests.transform_data(|expr| {
+            expr.transform_up(|e| match &e {
+                Expr::Exists(exists) if exists.subquery.outer_ref_columns.is_empty() => {
+                    Ok(Transformed::yes(self.any_row(exists)?))
+                }
+                _ => Ok(Transformed::no(e)),
+            })
+        })
+    }
+
+    /// `(SELECT count(*) > 0 FROM S)`.
+    fn any_row(&self, exists: &Exists) -> DfResult<Expr> {
+        let resolved =
+            functions::resolve_aggregate("count", &[]).map_err(weir_exec::error::into_datafusion)?;
+        let Some(resolved) = resolved else {
+            return datafusion::common::internal_err!("count is missing");
+        };
+        let one = vec![lit(1i64)];
+        let count = AggregateFunction::new_udf(resolved.udaf, one, false, None, vec![], None);
+        let (rows, found) = (self.unique("rows"), self.unique("found"));
+        let plan = LogicalPlanBuilder::from(exists.subquery.subquery.as_ref().clone())
+            .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(count).alias(rows.clone())])?
+            .project([Expr::Column(rows.as_str().into()).gt(lit(0i64)).alias(found)])?
+            .build()?;
+        Ok(not_if(exists.negated, Expr::ScalarSubquery(subquery(plan))))
+    }
+}
+
+fn has_test(node: &LogicalPlan) -> bool {
+    let is_test = |e: &Expr| matches!(e, Expr::InSubquery(_) | Expr::Exists(_));
+    node.expressions().iter().any(|expr| expr.exists(|e| Ok(is_test(e))).unwrap_or(false))
+}
+
+/// A condition: false and NULL are the same. `top`: joined by AND only.
+fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let top = top && op == Operator::And;
+            Ok(binary(condition(*left, outer, top)?, op, condition(*right, outer, top)?))
+        }
+        Expr::Not(inner) => match *inner {
+            Expr::InSubquery(test) => {
+                condition(Expr::InSubquery(InSubquery { negated: !test.negated, ..test }), outer, top)
+            }
+            inner => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
+        },
+        Expr::InSubquery(test) if !test.negated => Ok(Expr::InSubquery(test)),
+        Expr::InSubquery(test) if top && test.subquery.outer_ref_columns.is_empty() => {
+            Ok(Expr::InSubquery(test))
+        }
+        Expr::InSubquery(test) => {
+            let parts = Parts::of(&test, outer)?;
+            let no_match = parts.equal(true)?;
+            let no_null = parts.null(true)?;
+            let any = binary(Expr::IsNotNull(test.expr.clone()), Operator::Or, parts.any(true));
+            Ok(binary(binary(no_match, Operator::And, no_null), Operator::And, any))
+        }
+        other => Ok(tests_to_exists(other, outer)?.data),
+    }
+}
+
+/// The expression with EXISTS instead of IN.
+fn tests_to_exists(expr: Expr, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
+    expr.transform_up(|e| {
+        let Expr::InSubquery(test) = &e else { return Ok(Transformed::no(e)) };
+        let parts = Parts::of(test, outer)?;
+        let x_is_null = Expr::IsNull(test.expr.clone());
+        let unknown =
+            binary(parts.null(false)?, Operator::Or, binary(x_is_null, Operator::And, parts.any(false)));
+        let branches = vec![
+            (Box::new(parts.equal(false)?), Box::new(lit(true))),
+            (Box::new(unknown), Box::new(Expr::Literal(ScalarValue::Boolean(None), None))),
+        ];
+        let test = Expr::Case(Case::new(None, branches, Some(Box::new(lit(false)))));
+        Ok(Transformed::yes(not_if(matches!(&e, Expr::InSubquery(t) if t.negated), test)))
+    })
+}
+
+/// `x IN S`, taken apart.
+struct Parts<'a> {
+    /// x, for use in S.
+    x: Expr,
+    s: Expr,
+    rows: &'a LogicalPlan,
+}
+
+impl Parts<'_> {
+    fn of<'a>(test: &'a InSubquery, outer: &LogicalPlan) -> DfResult<Parts<'a>> {
+        let rows = test.subquery.subquery.as_ref();
+        let x = test.expr.as_ref().clone().transform_down(|e| match &e {
+            Expr::Column(column) if outer.schema().has_column(column) => {
+                let (_, field) = e.to_field(outer.schema())?;
+                Ok(Transformed::new(
+                    Expr::OuterReferenceColumn(field, column.clone()),
+                    true,
+                    TreeNodeRecursion::Jump,
+                ))
+            }
+            _ => Ok(Transformed::no(e)),
+        })?;
+        let s = Expr::Column(rows.schema().columns().swap_remove(0));
+        Ok(Parts { x: x.data, s, rows })
+    }
+
+    /// EXISTS (S, s = x).
+    fn equal(&self, negated: bool) -> DfResult<Expr> {
+        self.exists(binary(self.s.clone(), Operator::Eq, self.x.clone()), negated)
+    }
+
+    /// EXISTS (S, s IS NULL).
+    fn null(&self, negated: bool) -> DfResult<Expr> {
+        self.exists(Expr::IsNull(Box::new(self.s.clone())), negated)
+    }
+
+    /// EXISTS (S).
+    fn any(&self, negated: bool) -> Expr {
+        Expr::Exists(Exists::new(subquery(self.rows.clone()), negated))
+    }
+
+    fn exists(&self, condition: Expr, negated: bool) -> DfResult<Expr> {
+        let plan = LogicalPlanBuilder::from(self.rows.clone()).filter(condition)?.build()?;
+        Ok(Expr::Exists(Exists::new(subquery(plan), negated)))
+    }
+}
