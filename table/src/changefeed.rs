@@ -11,7 +11,6 @@
 //! a client that lost its connection goes on `WITH (after = '…')` the last `ts` it has worked in. A row
 //! `progress` says that the relation is complete up to its `ts`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -120,16 +119,14 @@ impl Changefeed {
         Ok(batches)
     }
 
-    /// The changes of one epoch: each delete followed by the insert of the same key, if there is one.
+    /// The changes of one epoch in order of their keys, each delete followed by the insert of the same key, if there is
+    /// one. A relation without a key has whole rows as keys.
     fn epoch_rows(&self, time: i64, changes: &[ChangeBatch]) -> Result<RecordBatch> {
         let rows = concat_batches(&changes[0].rows.schema(), changes.iter().map(|c| &c.rows));
         let rows = rows.map_err(Error::internal)?;
         let ops: Vec<i8> = changes.iter().flat_map(|c| (0..c.len()).map(|row| c.op(row))).collect();
-        let RelationKey::Columns(key) = &self.relation.key else {
-            let words = ops.iter().map(|op| if *op > 0 { "insert" } else { "delete" }).collect();
-            return labelled(&self.schema, words, time, rows.columns());
-        };
-        let (order, words) = paired(&rows, &ops, key)?;
+        let is_keyed = matches!(self.relation.key, RelationKey::Columns(_));
+        let (order, words) = ordered(&rows, &ops, &self.relation.key_columns(), is_keyed)?;
         let order = UInt32Array::from(order);
         let columns = arrow::compute::take_arrays(rows.columns(), &order, None).map_err(Error::internal)?;
         labelled(&self.schema, words, time, &columns)
@@ -146,29 +143,31 @@ impl Changefeed {
     }
 }
 
-/// The order of rows in which a key's delete and insert stand one behind the other, and the word of each.
-fn paired(rows: &RecordBatch, ops: &[i8], key: &[usize]) -> Result<(Vec<u32>, Vec<&'static str>)> {
+/// The order of rows by key, and the word of each; with `pairs`, a key's delete and insert are an update.
+fn ordered(
+    rows: &RecordBatch,
+    ops: &[i8],
+    key: &[usize],
+    pairs: bool,
+) -> Result<(Vec<u32>, Vec<&'static str>)> {
     let columns: Vec<ArrayRef> = key.iter().map(|column| Arc::clone(rows.column(*column))).collect();
     let types: Vec<_> = columns.iter().map(|column| column.data_type().clone()).collect();
-    let keys = KeyEncoder::new(&types)?.encode(&columns)?;
-    let mut inserts: HashMap<&[u8], usize> = HashMap::new();
-    let mut deletes: HashMap<&[u8], usize> = HashMap::new();
-    for (row, op) in ops.iter().enumerate() {
-        if *op > 0 { &mut inserts } else { &mut deletes }.insert(keys.row(row), row);
-    }
-    let (mut order, mut words) = (Vec::with_capacity(ops.len()), Vec::with_capacity(ops.len()));
-    for (row, op) in ops.iter().enumerate() {
-        let key = keys.row(row);
-        match (*op > 0, inserts.get(key), deletes.get(key)) {
-            (true, _, Some(_)) => {}
-            (true, _, None) => (order.push(row as u32), words.push("insert")).0,
-            (false, Some(new), _) => {
-                order.extend([row as u32, *new as u32]);
-                words.extend(["update_delete", "update_insert"]);
-            }
-            (false, None, _) => (order.push(row as u32), words.push("delete")).0,
+    let keys = KeyEncoder::new(&types)?.encode_rows(&columns, ops.len())?;
+    let mut order: Vec<u32> = (0..ops.len() as u32).collect();
+    order.sort_by_key(|row| (keys.row(*row as usize), ops[*row as usize]));
+    let word = |at: usize| {
+        let row = order[at] as usize;
+        let same = |other: Option<&u32>| {
+            pairs && other.is_some_and(|other| keys.row(*other as usize) == keys.row(row))
+        };
+        match ops[row] > 0 {
+            true if at > 0 && same(order.get(at - 1)) => "update_insert",
+            true => "insert",
+            false if same(order.get(at + 1)) => "update_delete",
+            false => "delete",
         }
-    }
+    };
+    let words = (0..order.len()).map(word).collect();
     Ok((order, words))
 }
 
