@@ -1,7 +1,7 @@
 //! Aggregates with PostgreSQL's result types, and which types each takes.
 //!
 //! `sum` and `avg` are ours (`sum_avg`): checked, and equal to the streaming Aggregate's. The others are
-//! DataFusion's.
+//! DataFusion's, but for floats' `min` and `max` (`float_extreme`).
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use weir_common::types::NumericType;
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::coerce::can_cast;
+use super::float_extreme::{float_max, float_min};
 use super::{CastContext, ResolvedAggregate, sum_avg};
 
 /// Chooses the aggregate `name`; `None` when there is no aggregate of that name at all. `count(*)` has no
@@ -155,7 +156,13 @@ fn extreme(name: &str, args: &[SqlType]) -> Option<ResolvedAggregate> {
         | SqlType::Timestamptz => arg.clone(),
         _ => return None,
     };
-    let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
+    let is_float = matches!(ordered, SqlType::Float4 | SqlType::Float8);
+    let udaf = match (name, is_float) {
+        ("min", false) => df::min_max::min_udaf(),
+        ("min", true) => float_min(),
+        (_, false) => df::min_max::max_udaf(),
+        (_, true) => float_max(),
+    };
     Some(ResolvedAggregate { udaf, arg_types: vec![ordered.clone()], result: ordered })
 }
 

@@ -24,6 +24,7 @@ mod datetime;
 mod datetime_arithmetic;
 mod datetime_fields;
 mod float;
+mod float_extreme;
 mod format;
 mod integer;
 mod json;
