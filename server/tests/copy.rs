@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use support::raw::{Raw, Reply, error_code};
-use support::{Server, first_value, rows, sqlstate};
+use support::{Server, eventually, first_value, rows, sqlstate};
 use tokio_postgres::{Client, NoTls};
 
 async fn copy_in(client: &Client, sql: &str, pieces: &[&str]) -> Result<u64, tokio_postgres::Error> {
@@ -156,9 +156,14 @@ async fn a_copy_that_waits_is_cancelled() {
     let client = server.connect().await;
     client.batch_execute("CREATE TABLE t (k int)").await.unwrap();
     let token = client.cancel_token();
+    let other = server.connect().await;
     let mut sink = Box::pin(client.copy_in::<_, bytes::Bytes>("COPY t FROM STDIN").await.unwrap());
     sink.send(bytes::Bytes::from_static(b"1\n")).await.unwrap();
     token.cancel_query(NoTls).await.unwrap();
+    // The request travels on a connection of its own: the end of the data must not overtake it.
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY t FROM%'";
+    eventually(&other, waiting, |count| count == "0").await;
     let error =
         tokio::time::timeout(Duration::from_secs(10), sink.as_mut().finish()).await.unwrap().unwrap_err();
     assert_eq!(error.code().unwrap().code(), "57014");
