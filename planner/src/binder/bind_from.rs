@@ -4,14 +4,13 @@ use datafusion::common::{Column, UnnestOptions};
 use datafusion::logical_expr::expr::Unnest;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Query, Spanned, TableAlias, TableFactor, TableWithJoins,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Spanned, TableAlias, TableFactor, TableWithJoins,
 };
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::bind_expr::ExprContext;
 use super::bind_function::function_name;
 use super::bind_series::unnest_lists;
-use super::decorrelate::{is_plain_choice, outer_columns};
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::{Binder, plan_error};
 use crate::parser::fold;
@@ -81,7 +80,7 @@ impl Binder<'_> {
                 return self.bind_unnest(array_exprs, *with_ordinality, alias.as_ref(), left, join, scope);
             }
             TableFactor::Derived { lateral: true, subquery, alias, .. } => {
-                return self.bind_lateral(subquery, alias.as_ref(), left, join, scope);
+                return self.bind_lateral(subquery, alias.as_ref(), left, scope);
             }
             TableFactor::Table { name, alias, sample: None, version: None, .. } => {
                 let short = alias.as_ref().map(|a| fold(&a.name));
@@ -126,7 +125,7 @@ impl Binder<'_> {
         Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
     }
 
-    fn apply_alias(&self, relation: &mut Relation, alias: Option<&TableAlias>) -> Result<()> {
+    pub(crate) fn apply_alias(&self, relation: &mut Relation, alias: Option<&TableAlias>) -> Result<()> {
         let Some(alias) = alias else { return Ok(()) };
         let names: Vec<_> = alias.columns.iter().map(|c| c.name.clone()).collect();
         self.rename(&mut relation.columns, &fold(&alias.name), &names)
@@ -148,41 +147,6 @@ impl Binder<'_> {
             }
         }
         Ok(())
-    }
-
-    fn bind_lateral(
-        &self,
-        query: &Query,
-        alias: Option<&TableAlias>,
-        left: Option<Relation>,
-        join: JoinType,
-        scope: &Scope<'_>,
-    ) -> Result<Relation> {
-        let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
-        let around = scope.with_columns(&columns);
-        let bound = self.bind_query(query, &around.inner())?;
-        let mut right = self.settle(bound.relation)?;
-        for column in &mut right.columns {
-            (column.table, column.schema) = (None, None);
-        }
-        self.apply_alias(&mut right, alias)?;
-        let Some(left) = left else { return Ok(right) };
-        let subquery = super::bind_subquery::subquery(right.plan);
-        let named = outer_columns(&subquery);
-        let own = !named.is_empty() && named.iter().all(|c| left.plan.schema().has_column(c));
-        if own && !is_plain_choice(&subquery.subquery) {
-            let plan = self.apply_subquery(left.plan, &subquery.subquery, &named, join)?;
-            return Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() });
-        }
-        let plan = match named.is_empty() {
-            true => std::sync::Arc::unwrap_or_clone(subquery.subquery),
-            false => LogicalPlan::Subquery(subquery),
-        };
-        let joined = LogicalPlanBuilder::from(left.plan)
-            .join_on(plan, join, Vec::<Expr>::new())
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(plan_error)?;
-        Ok(Relation { plan: joined, columns: left.columns.into_iter().chain(right.columns).collect() })
     }
 
     fn bind_from_function(

@@ -3,10 +3,11 @@
 use datafusion::common::JoinType;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
-use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName, TableFactor};
+use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName};
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::ExprContext;
+use super::bind_lateral::{Lateral, is_lateral};
 use super::bind_operator::balanced;
 use super::scope::{Relation, Scope, ScopeColumn, reference};
 use super::{Binder, plan_error};
@@ -15,10 +16,14 @@ use crate::parser::fold;
 impl Binder<'_> {
     pub(crate) fn bind_join(&self, left: Relation, join: &Join, scope: &Scope<'_>) -> Result<Relation> {
         let (join_type, constraint) = join_kind(&join.join_operator)?;
-        if is_lateral(&join.relation) {
-            return self.bind_lateral_join(left, join, join_type, constraint, scope);
-        }
-        let right = self.bind_factor(&join.relation, None, JoinType::Inner, scope)?;
+        let (left, right) = if is_lateral(&join.relation) {
+            match self.bind_lateral_join(left, join, join_type, constraint, scope)? {
+                Lateral::Joined(relation) => return Ok(relation),
+                Lateral::Independent(left, right) => (left, right),
+            }
+        } else {
+            (left, self.bind_factor(&join.relation, None, JoinType::Inner, scope)?)
+        };
         match constraint {
             JoinConstraint::On(condition) => {
                 let columns: Vec<ScopeColumn> = left.columns.iter().chain(&right.columns).cloned().collect();
@@ -42,40 +47,6 @@ impl Binder<'_> {
             JoinConstraint::None if join_type == JoinType::Inner => self.cross(left, right),
             JoinConstraint::None => Err(Error::new(SqlState::SYNTAX_ERROR, "a join needs ON or USING")),
         }
-    }
-
-    fn bind_lateral_join(
-        &self,
-        left: Relation,
-        join: &Join,
-        join_type: JoinType,
-        constraint: &JoinConstraint,
-        scope: &Scope<'_>,
-    ) -> Result<Relation> {
-        let trivial = match constraint {
-            JoinConstraint::None => true,
-            JoinConstraint::On(condition) => condition.to_string().eq_ignore_ascii_case("true"),
-            _ => false,
-        };
-        if !matches!(join_type, JoinType::Inner | JoinType::Left) || (join_type == JoinType::Left && !trivial)
-        {
-            return Err(Error::unsupported("this kind of LATERAL join").with_hint(
-                "Use CROSS JOIN LATERAL or LEFT JOIN LATERAL … ON true, with the condition inside.",
-            ));
-        }
-        let relation = self.bind_factor(&join.relation, Some(left), join_type, scope)?;
-        let JoinConstraint::On(condition) = constraint else { return Ok(relation) };
-        if trivial {
-            return Ok(relation);
-        }
-        let inside = scope.with_columns(&relation.columns);
-        let cx = ExprContext::plain(&inside, "JOIN conditions");
-        let condition = self.condition(self.bind_expr(condition, cx)?, "JOIN/ON")?;
-        let plan = LogicalPlanBuilder::from(relation.plan.clone())
-            .filter(condition)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(plan_error)?;
-        Ok(Relation { plan, columns: relation.columns })
     }
 
     /// A join on any condition: equalities between the sides become keys, the rest a filter.
@@ -217,15 +188,6 @@ fn one_of<'c>(columns: &'c [ScopeColumn], name: &str, side: &str) -> Result<&'c 
 
 fn using_name(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(|p| p.as_ident()).map(fold)
-}
-
-fn is_lateral(factor: &TableFactor) -> bool {
-    match factor {
-        TableFactor::Derived { lateral, .. } => *lateral,
-        TableFactor::Table { args, .. } => args.is_some(),
-        TableFactor::Function { .. } | TableFactor::UNNEST { .. } => true,
-        _ => false,
-    }
 }
 
 fn join_kind(operator: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {

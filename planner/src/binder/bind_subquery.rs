@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Spans;
-use datafusion::logical_expr::expr::{AggregateFunction, Exists, InSubquery};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{ScalarValue, Spans};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InSubquery};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
 use sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Query, Spanned};
 use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions;
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_operator::{balanced, not_if, operator_name};
-use super::scope::{Relation, ScopeColumn};
+use super::scope::{Relation, ScopeColumn, reference};
 use super::single_value::single_value;
 use super::system_call;
 use super::typed::Typed;
@@ -90,9 +91,7 @@ impl Binder<'_> {
     ) -> Result<Typed> {
         match (strip(right), op) {
             (SqlExpr::Subquery(query), BinaryOperator::Eq) => self.bind_in_subquery(left, query, false, cx),
-            (SqlExpr::Subquery(_), _) => Err(Error::unsupported(format!("{op} ANY (SELECT …)"))
-                .with_hint("Compare with min() or max() of the subquery.")
-                .at(self.position(left))),
+            (SqlExpr::Subquery(query), _) => self.bind_any_row(left, op, query, true, cx),
             _ => self.bind_quantified(left, op, right, Operator::Or, cx),
         }
     }
@@ -107,11 +106,67 @@ impl Binder<'_> {
     ) -> Result<Typed> {
         match (strip(right), op) {
             (SqlExpr::Subquery(query), BinaryOperator::NotEq) => self.bind_in_subquery(left, query, true, cx),
-            (SqlExpr::Subquery(_), _) => Err(Error::unsupported(format!("{op} ALL (SELECT …)"))
-                .with_hint("Compare with min() or max() of the subquery.")
-                .at(self.position(left))),
+            (SqlExpr::Subquery(query), _) => self.bind_any_row(left, op, query, false, cx),
             _ => self.bind_quantified(left, op, right, Operator::And, cx),
         }
+    }
+
+    /// `x op ANY S` with `decisive`, `x op ALL S` without: a row for which the comparison is `decisive` decides, else
+    /// one for which it is NULL.
+    ///
+    /// ```text
+    ///   CASE WHEN EXISTS (S, (x op s) = decisive) THEN decisive
+    ///        WHEN EXISTS (S, (x op s) IS NULL) THEN NULL ELSE NOT decisive END
+    /// ```
+    fn bind_any_row(
+        &self,
+        left: &SqlExpr,
+        op: &BinaryOperator,
+        query: &Query,
+        decisive: bool,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        let position = self.operator_position(left.span());
+        let symbol = operator_name(op).map_err(|e| e.at(position))?;
+        let mut value = self.bind_expr(left, cx)?;
+        let start = value.position;
+        value.expr = self.from_outside(value.expr, cx).map_err(|e| e.at(start))?;
+        let (relation, column) = self.bind_single_column(query, cx)?;
+        let item = Typed::new(Expr::Column(column.column), column.ty, None);
+        let test = self.operator(&symbol, value, item, position)?.expr;
+        let exists = |condition: Expr| -> Result<Box<Expr>> {
+            let plan = LogicalPlanBuilder::from(relation.plan.clone())
+                .filter(condition)
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(plan_error)?;
+            Ok(Box::new(Expr::Exists(Exists::new(subquery(plan), false))))
+        };
+        let null = Expr::Literal(ScalarValue::Boolean(None), None);
+        let branches = vec![
+            (exists(not_if(!decisive, test.clone()))?, Box::new(lit(decisive))),
+            (exists(Expr::IsNull(Box::new(test)))?, Box::new(null)),
+        ];
+        let case = Case::new(None, branches, Some(Box::new(lit(!decisive))));
+        Ok(Typed::new(Expr::Case(case), SqlType::Bool, start))
+    }
+
+    /// An expression of this level as a subquery of it names it.
+    fn from_outside(&self, expr: Expr, cx: ExprContext<'_>) -> Result<Expr> {
+        let calls = |e: &Expr| matches!(e, Expr::AggregateFunction(_) | Expr::WindowFunction(_));
+        if expr.exists(|e| Ok(calls(e))).map_err(plan_error)? {
+            return Err(Error::unsupported(
+                "ANY or ALL of a subquery beside an aggregate or window function",
+            )
+            .with_hint("Compute the aggregate in a subquery of FROM first."));
+        }
+        let renamed = expr.transform_down(|e| match &e {
+            Expr::Column(c) => match cx.scope.columns.iter().find(|found| found.column == *c) {
+                Some(found) => Ok(Transformed::yes(reference(found, true, None).expr)),
+                None => Ok(Transformed::no(e)),
+            },
+            _ => Ok(Transformed::no(e)),
+        });
+        Ok(renamed.map_err(plan_error)?.data)
     }
 
     fn bind_quantified(

@@ -20,6 +20,7 @@ mod bind_from;
 mod bind_function;
 mod bind_insert;
 mod bind_join;
+mod bind_lateral;
 mod bind_literal;
 mod bind_operator;
 mod bind_order;

@@ -1,10 +1,14 @@
-//! `WeirDialect`: sqlparser's PostgreSQL dialect, but for two things: `*` takes no alias, and calls are cheap.
+//! `WeirDialect`: sqlparser's PostgreSQL dialect, but for what that one reads otherwise than PostgreSQL does.
 //!
-//! That dialect looks for `name => value` by parsing a whole expression first and then again, which doubles the
-//! work at each level of nested calls: forty of them never end. Weir reads the name alone.
+//! - `*` takes no alias.
+//! - Calls are cheap. That dialect looks for `name => value` by parsing a whole expression first and then again, which
+//!   doubles the work at each level of nested calls: forty of them never end. Weir reads the name alone.
+//! - `a IS DISTINCT FROM b AND c` ends b before AND.
+//! - `BETWEEN SYMMETRIC` is known; as in PostgreSQL, it is read as both orders of the bounds.
 
 use std::any::TypeId;
 
+use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -30,6 +34,30 @@ impl Dialect for WeirDialect {
 
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         false
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(other.map(|b| Expr::IsDistinctFrom(Box::new(expr.clone()), Box::new(b))));
+        }
+        if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(other.map(|b| Expr::IsNotDistinctFrom(Box::new(expr.clone()), Box::new(b))));
+        }
+        let negated = match (
+            parser.parse_keywords(&[Keyword::BETWEEN, Keyword::SYMMETRIC]),
+            parser.parse_keywords(&[Keyword::NOT, Keyword::BETWEEN, Keyword::SYMMETRIC]),
+        ) {
+            (false, false) => return None,
+            (_, negated) => negated,
+        };
+        Some(self.between_symmetric(parser, expr, negated))
     }
 
     as_postgres! {
@@ -69,5 +97,34 @@ impl Dialect for WeirDialect {
         fn supports_comma_separated_trim() -> bool;
         fn supports_xml_expressions() -> bool;
         fn supports_comment_optimizer_hint() -> bool;
+    }
+}
+
+impl WeirDialect {
+    /// The bounds after `BETWEEN SYMMETRIC`: `(x BETWEEN a AND b OR x BETWEEN b AND a)`.
+    fn between_symmetric(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        negated: bool,
+    ) -> Result<Expr, ParserError> {
+        let above = self.prec_value(Precedence::Between);
+        let a = parser.parse_subexpr(above)?;
+        parser.expect_keyword_is(Keyword::AND)?;
+        let b = parser.parse_subexpr(above)?;
+        let between = |low: &Expr, high: &Expr| {
+            Box::new(Expr::Between {
+                expr: Box::new(expr.clone()),
+                negated: false,
+                low: Box::new(low.clone()),
+                high: Box::new(high.clone()),
+            })
+        };
+        let either = Expr::BinaryOp { left: between(&a, &b), op: BinaryOperator::Or, right: between(&b, &a) };
+        let either = Expr::Nested(Box::new(either));
+        Ok(match negated {
+            true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(either) },
+            false => either,
+        })
     }
 }
