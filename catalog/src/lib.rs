@@ -22,10 +22,11 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Prepared};
 pub use change::CatalogChange;
 pub use functions::reg::quote_identifier;
 pub use home_form::home_form;
+pub use log::CatalogTransaction;
 pub use object::{
     CheckDef, ColumnDef, Generation, IdentityKind, MaterializedViewDef, Object, ObjectKind, SequenceDef,
     SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,

@@ -18,7 +18,7 @@ use crate::change::CatalogChange;
 use crate::sequences::SequencePoint;
 
 const MAGIC: &[u8; 8] = b"WEIRCAT\n";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const HEADER_LEN: usize = 16;
 const RECORD_HEADER_LEN: usize = 12;
 
@@ -31,12 +31,30 @@ pub(crate) struct LogRecord {
     pub reserved_id: u32,
     /// Sequences that have moved: values up to here may have been handed out.
     pub sequences: Vec<(ObjectId, SequencePoint)>,
+    /// How the record stands to a transaction that changes rows too.
+    pub part: Part,
 }
+
+/// Changes of the catalog alone hold as they are logged. Those of a transaction that changes rows too are *prepared*
+/// first and hold when the rows are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Part {
+    #[default]
+    Whole,
+    /// The changes hold if the transaction's rows are in the log of rows.
+    Prepared(CatalogTransaction),
+    /// The changes prepared by this transaction hold.
+    Committed(CatalogTransaction),
+}
+
+/// Names a transaction in the catalog's log and in the log of rows; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CatalogTransaction(pub u32);
 
 impl LogRecord {
     /// Changes alone.
     pub(crate) fn of_changes(changes: Vec<CatalogChange>, reserved_id: u32) -> LogRecord {
-        LogRecord { changes, reserved_id, sequences: Vec::new() }
+        LogRecord { changes, reserved_id, sequences: Vec::new(), part: Part::Whole }
     }
 }
 

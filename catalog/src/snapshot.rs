@@ -160,6 +160,11 @@ impl CatalogSnapshot {
         self.version
     }
 
+    /// The snapshot after changes that are not applied to the catalog yet, or why they would be refused.
+    pub fn with(&self, changes: &[CatalogChange]) -> Result<CatalogSnapshot> {
+        self.apply(changes)
+    }
+
     /// The snapshot after a batch of changes, or why the batch is refused.
     pub(crate) fn apply(&self, changes: &[CatalogChange]) -> Result<CatalogSnapshot> {
         let mut next = self.clone();

@@ -91,13 +91,13 @@ fn a_newer_format_is_refused_and_kept() {
     let fs = Arc::new(MemoryFileSystem::default());
     drop(open(&fs));
     let mut bytes = fs.read(&log_path()).unwrap();
-    bytes[8] = 3;
+    bytes[8] = 4;
     let crc = crc32fast::hash(&bytes[..12]).to_le_bytes();
     bytes[12..16].copy_from_slice(&crc);
     fs.overwrite(&log_path(), bytes.clone());
     let error = Catalog::open(fs.clone(), "/data").err().unwrap();
     assert_eq!(error.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
-    assert!(error.message().contains("format version 3"), "{error}");
+    assert!(error.message().contains("format version 4"), "{error}");
     assert_eq!(fs.read(&log_path()).unwrap(), bytes);
 }
 

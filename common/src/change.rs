@@ -7,10 +7,12 @@
 //! An update is a delete and an insert in one epoch, in any order and not adjacent. Every operator keeps the
 //! contract Σ output deltas = Q(Σ input deltas), for any batching of its input.
 
-use arrow::array::{ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 
 use crate::error::{Error, Result};
 
@@ -71,6 +73,28 @@ impl ChangeBatch {
     /// The same rows with other columns (same length); ops stay.
     pub fn with_columns(&self, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<ChangeBatch> {
         Ok(ChangeBatch { rows: record_batch(schema, columns, self.len())?, ops: self.ops.clone() })
+    }
+
+    /// The rows with columns of exactly these types, where they were made for a version of the relation that had
+    /// fewer columns, or more: a column that is missing at the end is NULL, one too many is left out.
+    pub fn conform(&self, schema: &SchemaRef) -> Result<ChangeBatch> {
+        let fits = |(column, field): (&ArrayRef, &FieldRef)| column.data_type() == field.data_type();
+        if self.rows.num_columns() == schema.fields().len()
+            && self.columns().iter().zip(schema.fields()).all(fits)
+        {
+            return Ok(self.clone());
+        }
+        let column = |(i, field): (usize, &FieldRef)| match self.columns().get(i) {
+            Some(column) if fits((column, field)) => Ok(column.clone()),
+            Some(column) if column.null_count() < column.len() => Err(Error::internal(format!(
+                "column {i} is {}, not {}",
+                column.data_type(),
+                field.data_type()
+            ))),
+            _ => Ok(new_null_array(field.data_type(), self.len())),
+        };
+        let columns = schema.fields().iter().enumerate().map(column).collect::<Result<_>>()?;
+        self.with_columns(schema.clone(), columns)
     }
 
     /// Only the rows where `mask` is true (NULL counts as false).

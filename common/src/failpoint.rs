@@ -18,3 +18,5 @@ pub const CATALOG_BEFORE_SYNC: &str = "catalog::before_sync";
 pub const CATALOG_AFTER_SYNC: &str = "catalog::after_sync";
 /// While a recovery replays the log.
 pub const RECOVERY_REPLAY: &str = "recovery::replay";
+/// After the rows of a transaction with DDL are durable, before the catalog's log says that it holds.
+pub const DDL_BEFORE_CATALOG_COMMIT: &str = "ddl::before_catalog_commit";

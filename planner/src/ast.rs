@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    ColumnDef, DataType, Delete, Expr, Ident, Insert, ObjectName, Query, TableConstraint, Update,
+    AlterTableOperation, ColumnDef, DataType, Delete, Expr, Ident, Insert, ObjectName, Query,
+    TableConstraint, Update,
 };
 
 use crate::bound::{
-    DiscardTarget, DropKind, ExplainOptions, FetchCount, FetchKind, Holdability, SetScope, TransactionModes,
+    DiscardTarget, DropKind, ExplainOptions, FetchCount, FetchKind, Holdability, SavepointAction, SetScope,
+    TransactionModes,
 };
 use crate::position::SourceText;
 
@@ -41,6 +43,7 @@ pub enum Statement {
     CreateView(CreateView),
     CreateSink(CreateSink),
     CreateSequence(CreateSequence),
+    Alter(Alter),
     Drop {
         kind: DropKind,
         names: Vec<ObjectName>,
@@ -84,6 +87,10 @@ pub enum Statement {
     Begin(TransactionModes),
     Commit,
     Rollback,
+    Savepoint {
+        name: String,
+        action: SavepointAction,
+    },
     Set {
         scope: SetScope,
         name: String,
@@ -212,6 +219,15 @@ pub struct CreateView {
     pub query: Box<Query>,
     /// The text of the query as written.
     pub query_sql: String,
+}
+
+/// ALTER TABLE, or another kind of relation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alter {
+    pub kind: DropKind,
+    pub name: ObjectName,
+    pub if_exists: bool,
+    pub operations: Vec<AlterTableOperation>,
 }
 
 /// CREATE SEQUENCE.

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use weir_catalog::{CheckDef, ColumnDef, SequenceDef, WatermarkDef};
-use weir_common::{Column, ObjectId, RelationKey, SqlType};
+use weir_catalog::{CheckDef, ColumnDef, Object, ObjectKind, SequenceDef, TableDef, WatermarkDef};
+use weir_common::{Column, Error, ObjectId, RelationKey, Result, SqlType};
 
 use crate::ast::ParsedStatement;
 use crate::copy::{BoundCopyFrom, BoundCopyTo};
@@ -134,6 +134,70 @@ pub struct BoundCreateSequence {
     pub exists: bool,
     pub def: SequenceDef,
     pub definition: String,
+}
+
+/// ALTER TABLE: what the table is after it.
+#[derive(Clone, Debug)]
+pub struct BoundAlter {
+    pub kind: DropKind,
+    /// `None`: IF EXISTS found nothing.
+    pub object: Option<ObjectId>,
+    /// Its name from now on.
+    pub name: String,
+    /// A table's definition from now on; only ever more columns, at the end.
+    pub table: Option<TableDef>,
+    /// New columns that get a value in every row there is.
+    pub filled: Vec<String>,
+    /// Columns in which no row may have NULL.
+    pub not_null: Vec<String>,
+    /// New constraints, which every row must meet.
+    pub must_hold: Vec<CheckDef>,
+    /// Sequences that new defaults use.
+    pub depends_on: Vec<ObjectId>,
+    /// Whether a name changes that views may use.
+    pub renames: bool,
+    pub notices: Vec<String>,
+}
+
+impl BoundAlter {
+    pub(crate) fn of(kind: DropKind, object: &Object) -> BoundAlter {
+        let table = match &object.kind {
+            ObjectKind::Table(table) => Some(table.clone()),
+            _ => None,
+        };
+        BoundAlter {
+            kind,
+            object: Some(object.id),
+            name: object.name.clone(),
+            table,
+            filled: Vec::new(),
+            not_null: Vec::new(),
+            must_hold: Vec::new(),
+            depends_on: Vec::new(),
+            renames: false,
+            notices: Vec::new(),
+        }
+    }
+
+    pub(crate) fn missing(kind: DropKind, name: String) -> BoundAlter {
+        let notices = vec![format!("relation \"{name}\" does not exist, skipping")];
+        BoundAlter {
+            kind,
+            object: None,
+            name,
+            table: None,
+            filled: Vec::new(),
+            not_null: Vec::new(),
+            must_hold: Vec::new(),
+            depends_on: Vec::new(),
+            renames: false,
+            notices,
+        }
+    }
+
+    pub(crate) fn table_mut(&mut self) -> Result<&mut TableDef> {
+        self.table.as_mut().ok_or_else(|| Error::internal("ALTER of columns of what is no table"))
+    }
 }
 
 impl BoundCreateTable {
@@ -292,6 +356,17 @@ pub enum DiscardTarget {
     Temp,
 }
 
+/// What is done with a savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavepointAction {
+    /// SAVEPOINT.
+    Set,
+    /// RELEASE SAVEPOINT.
+    Release,
+    /// ROLLBACK TO SAVEPOINT.
+    RollBackTo,
+}
+
 /// BEGIN's and SET TRANSACTION's modes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionModes {
@@ -374,6 +449,7 @@ pub enum BoundStatement {
     CreateMaterializedView(BoundCreateView),
     CreateSink(BoundCreateSink),
     CreateSequence(BoundCreateSequence),
+    Alter(BoundAlter),
     Drop(BoundDrop),
     Explain {
         options: ExplainOptions,
@@ -406,6 +482,10 @@ pub enum BoundStatement {
     Begin(TransactionModes),
     Commit,
     Rollback,
+    Savepoint {
+        name: String,
+        action: SavepointAction,
+    },
     /// Waits until every healthy view reflects all writes before it.
     Flush,
     /// Waits until the view reflects all writes before it.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use weir_common::{Epoch, JobId, ObjectId, Result};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::ipc;
+use weir_storage::relation::drop_rows;
 
 use crate::engine::{Engine, State};
 use crate::fragments::fragments;
@@ -48,7 +49,7 @@ pub enum CheckpointEvent {
     },
     /// These objects were dropped; answers when nothing of them is left on disk.
     Erase {
-        objects: Vec<(ObjectId, Option<Arc<Relation>>)>,
+        objects: Vec<ObjectId>,
         done: oneshot::Sender<()>,
     },
     Stop,
@@ -123,11 +124,10 @@ impl Checkpointer {
             CheckpointEvent::Passed { .. } | CheckpointEvent::Stop => {}
             CheckpointEvent::Forget { job } => {
                 self.dumps.remove(&job);
-                let relation = self.engine.state.lock().relations.get(&ObjectId(job.0)).cloned();
-                self.erase(&[(ObjectId(job.0), relation)])?;
+                self.erase(&[ObjectId(job.0)])?;
             }
             CheckpointEvent::Erase { objects, done } => {
-                objects.iter().for_each(|(id, _)| drop(self.dumps.remove(&JobId(id.0))));
+                objects.iter().for_each(|id| drop(self.dumps.remove(&JobId(id.0))));
                 self.erase(&objects)?;
                 // Whoever asked may have gone away.
                 let _ = done.send(());
@@ -136,9 +136,9 @@ impl Checkpointer {
         Ok(())
     }
 
-    fn erase(&self, objects: &[(ObjectId, Option<Arc<Relation>>)]) -> Result<()> {
+    fn erase(&self, objects: &[ObjectId]) -> Result<()> {
         let mut batch = WriteBatch::default();
-        for (id, relation) in objects {
+        for id in objects {
             for key in [meta::job_key(JobId(id.0)), meta::table_key(*id), meta::source_key(*id)] {
                 batch.delete(Keyspace::Meta, &key);
             }
@@ -146,9 +146,7 @@ impl Checkpointer {
             let end = meta::after_prefix(&prefix);
             batch.delete_range(Keyspace::State, &prefix, &end);
             batch.delete_range(Keyspace::Changelog, &prefix, &end);
-            if let Some(relation) = relation {
-                relation.store.drop_rows(&mut batch);
-            }
+            drop_rows(*id, &mut batch);
         }
         self.engine.backend.write(batch)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use weir_common::key::KeyEncoder;
 use weir_common::text::{FormatOptions, Formatter};
 use weir_common::{ChangeBatch, Error, ObjectId, RelationKey, RelationSchema, Result, SqlState};
@@ -36,15 +36,36 @@ pub fn stage(writes: &[TableWrite], relations: &HashMap<ObjectId, Arc<Relation>>
             Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {table} does not exist"))
         })?;
         let schema = relation.store.schema();
+        let changes = of_this_width(&relation.name, &schema, changes)?;
         let changes = match &schema.key {
             RelationKey::Bag => changes,
-            RelationKey::Columns(key) => net_by_key(relation, schema, key, &changes)?,
+            RelationKey::Columns(key) => net_by_key(relation, &schema, key, &changes)?,
         };
         if !changes.is_empty() {
             net.push((relation.clone(), changes));
         }
     }
     Ok(net)
+}
+
+/// The changes with the relation's columns. A statement that was planned before a column was added must be planned
+/// again (40001): it knows nothing of the column's default. One that was planned before an addition was rolled back
+/// has nothing in the column.
+fn of_this_width(name: &str, schema: &RelationSchema, changes: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+    let width = schema.columns.len();
+    if changes.iter().all(|batch| batch.rows.num_columns() == width) {
+        return Ok(changes);
+    }
+    let arrow = schema.arrow();
+    let conform = |batch: ChangeBatch| {
+        let extra = batch.columns().get(width..);
+        if extra.is_some_and(|extra| extra.iter().all(|column| column.null_count() == column.len())) {
+            return batch.conform(&arrow);
+        }
+        let message = format!("could not serialize access: table \"{name}\" is being altered");
+        Err(Error::new(SqlState::SERIALIZATION_FAILURE, message).with_hint("Retry the statement."))
+    };
+    changes.into_iter().map(conform).collect()
 }
 
 /// Where a row stands: batch and row.

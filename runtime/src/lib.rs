@@ -37,6 +37,6 @@ pub use commit::TableWrite;
 pub use graph::JobGraph;
 pub use job::{JobState, JobStatus, SourceStatus};
 pub use read::{Consistency, ReadView};
-pub use recovery::Recovered;
+pub use recovery::{Recovered, has_committed};
 pub use runtime::{RelationStatus, Runtime, RuntimeSeams};
 pub use subscription::{Changes, From as SubscribeFrom, Subscription};

@@ -12,7 +12,8 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use weir_common::{Epoch, Error, JobId, KeyGroup, ObjectId, OperatorId, Result};
 use weir_connector::SourceOffsets;
@@ -21,6 +22,10 @@ use weir_storage::backend::{Keyspace, StateBackend};
 
 /// The format of records in Meta.
 const VERSION: u8 = 1;
+
+const JOB: &[u8] = b"job/";
+const TABLE: &[u8] = b"table/";
+const SOURCE: &[u8] = b"source/";
 
 /// A job's checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -57,17 +62,32 @@ pub struct SourceRecord {
 
 /// The Meta key of a job.
 pub fn job_key(job: JobId) -> Vec<u8> {
-    tagged(b"job/", job.0)
+    tagged(JOB, job.0)
 }
 
 /// The Meta key of a table.
 pub fn table_key(table: ObjectId) -> Vec<u8> {
-    tagged(b"table/", table.0)
+    tagged(TABLE, table.0)
 }
 
 /// The Meta key of a source.
 pub fn source_key(source: ObjectId) -> Vec<u8> {
-    tagged(b"source/", source.0)
+    tagged(SOURCE, source.0)
+}
+
+/// The objects of which there is a record.
+pub fn objects(backend: &dyn StateBackend) -> Result<BTreeSet<ObjectId>> {
+    let snapshot = backend.snapshot();
+    let mut objects = BTreeSet::new();
+    for tag in [JOB, TABLE, SOURCE] {
+        let range = (Bound::Included(tag), Bound::Excluded(&after_prefix(tag)[..]));
+        for (key, _) in snapshot.range(Keyspace::Meta, range.0, range.1, usize::MAX)? {
+            let id = key.get(tag.len()..).and_then(|id| id.try_into().ok());
+            objects
+                .insert(ObjectId(u32::from_be_bytes(id.ok_or_else(|| Error::corrupted("a record's key"))?)));
+        }
+    }
+    Ok(objects)
 }
 
 fn tagged(tag: &[u8], id: u32) -> Vec<u8> {

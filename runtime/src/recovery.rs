@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use weir_common::seam::FileSystem;
 use weir_common::{Epoch, Error, ObjectId, RelationSchema, Result};
 use weir_connector::{Sink, Source};
-use weir_storage::backend::Keyspace;
+use weir_storage::backend::{Keyspace, StateBackend};
 use weir_storage::ipc;
 use weir_storage::log::{Log, LogRecord};
 use weir_storage::relation::RelationStore;
@@ -34,6 +36,39 @@ pub struct Recovered {
     pub sources: Vec<(ObjectId, Arc<dyn Source>)>,
     /// Jobs, with the sink of those that write one. One that can't be put together comes as its error.
     pub jobs: Vec<(JobGraph, SinkOfJob)>,
+    /// Objects that exist and are not started.
+    pub others: Vec<ObjectId>,
+}
+
+/// Whether the log in a data folder has the rows of this transaction, which changes the catalog too.
+pub fn has_committed(fs: Arc<dyn FileSystem>, data_dir: &Path, transaction: u32) -> Result<bool> {
+    let mut found = false;
+    Log::open(fs, log_dir(data_dir))?.replay(Epoch::ZERO, &mut |record| {
+        found |= record.catalog == Some(transaction);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The objects of which something is durable that do not exist: a crash met their drop, or the transaction block that
+/// created them.
+pub fn orphans(backend: &dyn StateBackend, recovered: &Recovered) -> Result<Vec<ObjectId>> {
+    let mut orphans = meta::objects(backend)?;
+    for id in recovered.tables.iter().map(|(id, ..)| id).chain(&recovered.others) {
+        orphans.remove(id);
+    }
+    for (id, _) in &recovered.sources {
+        orphans.remove(id);
+    }
+    for (graph, _) in &recovered.jobs {
+        orphans.remove(&ObjectId(graph.job.0));
+    }
+    Ok(orphans.into_iter().collect())
+}
+
+/// Where the log is.
+pub fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("log")
 }
 
 /// Fills the engine's state. Returns the jobs to install, and whether there is anything that no checkpoint
@@ -145,7 +180,9 @@ fn replay(engine: &Engine, log: &Log, state: &mut State) -> Result<()> {
         for (table, changes) in &record.tables {
             // A table that is not in the catalog was dropped after this record.
             let Some(relation) = state.relations.get(table) else { continue };
+            let schema = relation.store.schema().arrow();
             for (i, batch) in changes.iter().enumerate() {
+                let batch = &batch.conform(&schema)?;
                 if record.epoch > relation.base_epoch() {
                     relation.store.apply(record.epoch, batch)?;
                 }

@@ -18,7 +18,7 @@ use crate::dataflow::Workers;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::job::{JobState, JobStatus, SourceStatus};
-use crate::recovery::{Recovered, add_table, install, recover};
+use crate::recovery::{Recovered, add_table, install, log_dir, orphans, recover};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
 use crate::start::{ready_starts, register_fresh};
@@ -54,7 +54,7 @@ impl Runtime {
     pub fn open(config: EngineConfig, seams: RuntimeSeams, recovered: Recovered) -> Result<Arc<Runtime>> {
         let cache = (config.memory_limit_bytes / BLOCK_CACHE_SHARE).min(256 << 20);
         let backend = Arc::new(RocksBackend::open(config.data_dir.join("state"), cache)?);
-        let log = Log::open(seams.fs.clone(), config.data_dir.join("log"))?;
+        let log = Log::open(seams.fs.clone(), log_dir(&config.data_dir))?;
         let (requests, sequencer_inbox) = crossbeam_channel::unbounded();
         let (checkpoints, checkpoint_inbox) = crossbeam_channel::unbounded();
         let engine = Arc::new(Engine {
@@ -68,6 +68,7 @@ impl Runtime {
             checkpoints,
             progress: watch::Sender::new(0),
         });
+        let orphans = orphans(engine.backend.as_ref(), &recovered)?;
         let (restored, dirty) = recover(&engine, &log, recovered)?;
         Workers::start(&engine)?;
         install(&engine, restored);
@@ -77,12 +78,25 @@ impl Runtime {
             spawn("sequencer", move || sequencer.run())?,
             spawn("checkpointer", move || checkpointer.run())?,
         ];
+        if !orphans.is_empty() {
+            tracing::info!(count = orphans.len(), "removing what objects left that do not exist any more");
+            engine.checkpoint_event(CheckpointEvent::Erase { objects: orphans, done: oneshot::channel().0 });
+        }
         Ok(Arc::new(Runtime { engine, threads: Mutex::new(threads) }))
     }
 
     /// Adds an empty table; its changes are visible from the next epoch on.
     pub fn create_table(&self, id: ObjectId, schema: RelationSchema, name: &str) -> Result<()> {
         add_table(&self.engine, &mut self.engine.state.lock(), id, schema, name.to_owned()).map(|_| ())
+    }
+
+    /// Gives a table columns at the end, which are NULL in every row there is, other names, or takes such columns away
+    /// again. Jobs that read it do not notice.
+    pub fn alter_table(&self, id: ObjectId, schema: RelationSchema) -> Result<()> {
+        let state = self.engine.state.lock();
+        let missing =
+            || Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {id} does not exist"));
+        state.relations.get(&id).ok_or_else(missing)?.store.alter(schema)
     }
 
     /// Adds a source; nothing is read until a job reads it.
@@ -140,7 +154,6 @@ impl Runtime {
     /// Ends jobs, and removes relations and sources with their durable state.
     pub async fn drop_objects(&self, ids: &[ObjectId]) -> Result<()> {
         let (gone, mut all_gone) = tokio::sync::mpsc::channel(1);
-        let mut objects = Vec::new();
         {
             let mut state = self.engine.state.lock();
             for id in ids {
@@ -151,14 +164,14 @@ impl Runtime {
                     state.starts.retain(|start| start.job.id.0 != id.0);
                 }
                 state.sources.remove(id);
-                objects.push((*id, state.relations.remove(id)));
+                state.relations.remove(id);
             }
         }
         drop(gone);
         // `None` comes when every worker has let go of its clone.
         let _ = all_gone.recv().await;
         let (done, erased) = oneshot::channel();
-        self.engine.checkpoint_event(CheckpointEvent::Erase { objects, done });
+        self.engine.checkpoint_event(CheckpointEvent::Erase { objects: ids.to_vec(), done });
         self.engine.notify();
         erased.await.map_err(|_| shutting_down())
     }
@@ -166,9 +179,20 @@ impl Runtime {
     /// Applies the writes in one epoch, atomically. When it returns they are durable and visible. 23505 when a
     /// primary key would stand twice; then nothing is applied.
     pub async fn commit(&self, writes: Vec<TableWrite>) -> Result<Epoch> {
+        self.commit_with(writes, None).await
+    }
+
+    /// As [`Runtime::commit`], with what this transaction prepared in the catalog: after a crash
+    /// [`crate::has_committed`] knows it, until [`Runtime::catalog_committed`] is called.
+    pub async fn commit_with(&self, writes: Vec<TableWrite>, catalog: Option<u32>) -> Result<Epoch> {
         let (reply, done) = oneshot::channel();
-        self.engine.request(Request::Commit { writes, reply });
+        self.engine.request(Request::Commit { writes, catalog, reply });
         done.await.map_err(|_| shutting_down())?
+    }
+
+    /// The catalog itself knows now of the transaction that was committed with it.
+    pub fn catalog_committed(&self) {
+        self.engine.request(Request::CatalogCommitted);
     }
 
     /// Takes in what sources have now, a bounded generator to its end, and waits until every healthy job reflects

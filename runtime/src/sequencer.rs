@@ -25,11 +25,14 @@ use crate::source::{Reach, SourceState, encode_ranges};
 
 /// What the sequencer is asked.
 pub enum Request {
-    /// Commit these writes in one epoch.
+    /// Commit these writes in one epoch, with what this transaction prepared in the catalog.
     Commit {
         writes: Vec<TableWrite>,
+        catalog: Option<u32>,
         reply: oneshot::Sender<Result<Epoch>>,
     },
+    /// The catalog knows of the transaction that was committed with it: the log need not tell any more.
+    CatalogCommitted,
     /// A reader of a source has room again.
     Demand,
     /// Bind what sources at rest have now; all of them, or one.
@@ -57,6 +60,8 @@ pub struct Sequencer {
     checkpointed: Duration,
     /// Whether anything closed since the last checkpoint was declared.
     dirty: bool,
+    /// Whether the log alone knows that a transaction which changes the catalog has committed.
+    holds_catalog: bool,
 }
 
 /// What one epoch will hold.
@@ -64,6 +69,7 @@ pub struct Sequencer {
 struct Draft {
     tables: HashMap<ObjectId, Vec<ChangeBatch>>,
     bindings: Vec<(Arc<SourceState>, Vec<SplitRange>)>,
+    catalog: Option<u32>,
     replies: Vec<oneshot::Sender<Result<Epoch>>>,
 }
 
@@ -71,7 +77,7 @@ impl Sequencer {
     /// Takes over the log.
     pub fn new(engine: Arc<Engine>, log: Log, requests: Receiver<Request>, dirty: bool) -> Sequencer {
         let now = engine.clock.monotonic();
-        Sequencer { engine, log, requests, polled: now, checkpointed: now, dirty }
+        Sequencer { engine, log, requests, polled: now, checkpointed: now, dirty, holds_catalog: false }
     }
 
     /// Runs until told to stop. A log that can't be written ends the process: nothing more could be promised.
@@ -98,8 +104,12 @@ impl Sequencer {
         };
         while let Some(request) = next {
             match request {
-                Request::Commit { writes, reply } => self.add_commit(&mut draft, writes, reply),
+                Request::Commit { writes, catalog, reply } => {
+                    self.add_commit(&mut draft, writes, catalog, reply);
+                }
+                Request::CatalogCommitted => self.holds_catalog = false,
                 Request::Bind { source, reply } => binds.push((source, reply)),
+                Request::Trim(_) if self.holds_catalog => {}
                 Request::Trim(upto) => self.log.trim(upto)?,
                 Request::Demand => {}
                 Request::Touch => self.dirty = true,
@@ -134,7 +144,13 @@ impl Sequencer {
     }
 
     /// Checks and applies a commit; one that breaks a constraint is answered at once and leaves nothing.
-    fn add_commit(&self, draft: &mut Draft, writes: Vec<TableWrite>, reply: oneshot::Sender<Result<Epoch>>) {
+    fn add_commit(
+        &self,
+        draft: &mut Draft,
+        writes: Vec<TableWrite>,
+        catalog: Option<u32>,
+        reply: oneshot::Sender<Result<Epoch>>,
+    ) {
         let (epoch, relations) = self.relations_of(&writes);
         let applied = stage(&writes, &relations).and_then(|net| {
             net.iter().try_for_each(|(relation, changes)| {
@@ -147,6 +163,7 @@ impl Sequencer {
                 for (relation, changes) in net {
                     draft.tables.entry(relation.id).or_default().extend(changes);
                 }
+                draft.catalog = draft.catalog.or(catalog);
                 draft.replies.push(reply);
             }
             Err(error) => {
@@ -221,6 +238,7 @@ impl Sequencer {
         }
         let epoch = self.engine.state.lock().committed.next();
         self.write_log(epoch, &draft, checkpoint)?;
+        self.holds_catalog |= draft.catalog.is_some();
         let jobs = self.publish(epoch, &draft, checkpoint, now);
         draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
         self.engine.workers.pump(&jobs);
@@ -238,7 +256,7 @@ impl Sequencer {
         let tables = draft.tables.iter().map(|(id, changes)| (*id, changes.clone())).collect();
         let encode = |(s, ranges): &(Arc<SourceState>, Vec<SplitRange>)| Ok((s.id, encode_ranges(ranges)?));
         let sources = draft.bindings.iter().map(encode).collect::<Result<_>>()?;
-        self.log.append(&LogRecord { epoch, tables, sources })?;
+        self.log.append(&LogRecord { epoch, tables, sources, catalog: draft.catalog })?;
         if draft.tables.is_empty() && !checkpoint { Ok(()) } else { self.log.sync() }
     }
 

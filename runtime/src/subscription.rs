@@ -38,6 +38,8 @@ pub enum From {
 pub struct Subscription {
     engine: Arc<Engine>,
     relation: Arc<Relation>,
+    /// The columns that the relation had at the start.
+    schema: Arc<RelationSchema>,
     reader: Reader,
     /// Everything up to here was given out.
     seen: Epoch,
@@ -82,14 +84,15 @@ impl Runtime {
         }
         changelog.subscribe(reader, seen);
         drop(changelog);
-        Ok(Subscription { engine: self.engine.clone(), relation, reader, seen, snapshot: None })
+        let (engine, schema) = (self.engine.clone(), relation.store.schema());
+        Ok(Subscription { engine, relation, schema, reader, seen, snapshot: None })
     }
 }
 
 impl Subscription {
     /// Columns and key of the relation.
     pub fn schema(&self) -> &RelationSchema {
-        self.relation.store.schema()
+        &self.schema
     }
 
     /// The rows that the subscription begins with, and the time they are of. Once only.
@@ -136,11 +139,11 @@ impl Subscription {
             entries
         };
         self.seen = upper.previous();
+        let schema = self.schema.arrow();
         let mut by_epoch: BTreeMap<Epoch, Vec<ChangeBatch>> = BTreeMap::new();
         for (epoch, batch) in entries {
-            by_epoch.entry(epoch).or_default().push(batch);
+            by_epoch.entry(epoch).or_default().push(batch.conform(&schema)?);
         }
-        let schema = self.relation.store.schema().arrow();
         let mut changes = Changes::default();
         for (epoch, batches) in by_epoch {
             let net = consolidate(&schema, batches)?;

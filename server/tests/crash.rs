@@ -195,6 +195,58 @@ async fn a_kill_while_the_catalog_changes_leaves_it_whole() {
     }
 }
 
+/// A server that dies at a failpoint when a block with DDL and rows commits. `None` when a checkpoint met it before.
+async fn killed_at_commit(failpoint: &str, passed: u32) -> Option<Server> {
+    let mut server = Server::start_failing(&format!("{failpoint}={passed}*off->panic"));
+    server.expect_complaints();
+    let client = server.connect().await;
+    let block = "BEGIN; CREATE TABLE new (k int PRIMARY KEY); INSERT INTO new VALUES (1), (2);
+        CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM new; INSERT INTO old VALUES (2)";
+    for sql in ["CREATE TABLE old (k int PRIMARY KEY)", "INSERT INTO old VALUES (1)", block] {
+        client.batch_execute(sql).await.ok()?;
+    }
+    assert!(client.batch_execute("COMMIT").await.is_err(), "{failpoint} was not hit");
+    assert!(!server.wait().success(), "{failpoint} was not hit");
+    Some(server)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_while_a_block_with_ddl_commits_leaves_all_or_nothing() {
+    use weir_common::failpoint::{
+        CATALOG_AFTER_SYNC, CATALOG_BEFORE_SYNC, DDL_BEFORE_CATALOG_COMMIT, LOG_AFTER_SYNC, LOG_BEFORE_SYNC,
+    };
+    // The catalog's log is written to for ids, a table, what is prepared, and its commit; the log for one row before.
+    // What is not synced may have reached the disk or not; the others must have one outcome.
+    for (failpoint, passed, kept) in [
+        (CATALOG_BEFORE_SYNC, 2, Some(false)),
+        (CATALOG_AFTER_SYNC, 2, Some(false)),
+        (LOG_BEFORE_SYNC, 1, None),
+        (LOG_AFTER_SYNC, 1, Some(true)),
+        (DDL_BEFORE_CATALOG_COMMIT, 0, Some(true)),
+        (CATALOG_BEFORE_SYNC, 3, Some(true)),
+        (CATALOG_AFTER_SYNC, 3, Some(true)),
+    ] {
+        let mut server = loop {
+            if let Some(server) = killed_at_commit(failpoint, passed).await {
+                break server;
+            }
+        };
+        server.restart();
+        let client = server.connect().await;
+        let of_names = "SELECT count(*) FROM pg_class WHERE relname IN ('new', 'n')";
+        let found =
+            [first_value(&client, of_names).await, first_value(&client, "SELECT count(*) FROM old").await];
+        let is_kept = found == ["2", "2"];
+        assert!(is_kept || found == ["0", "1"], "{failpoint} after {passed}: {found:?}");
+        assert!(kept.is_none_or(|kept| kept == is_kept), "{failpoint} after {passed}: {found:?}");
+        if is_kept {
+            assert_eq!(first_value(&client, "SELECT n FROM n").await, "2");
+        } else {
+            client.batch_execute("CREATE TABLE new (v text); CREATE TABLE n (v text)").await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_during_recovery_is_recovered_from() {
     let mut server = Server::start();

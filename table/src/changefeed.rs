@@ -52,7 +52,7 @@ impl Session {
 
     /// Begins a subscription. What the session wrote in an implicit block is committed before.
     pub(crate) async fn changefeed(&mut self, bound: &BoundSubscribe) -> Result<Changefeed> {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         self.env.check_not_broken(&catalog, bound.relation)?;
         if self.transaction.block() == crate::transaction::Block::Implicit {
             self.commit_writes().await?;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use weir_catalog::system::{Activity, JobRow, RelationSize, Setting, SourceRow, SystemContext};
-use weir_catalog::{Catalog, CatalogSnapshot, ObjectKind};
+use weir_catalog::{Catalog, CatalogSnapshot, CatalogTransaction, ObjectKind};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock};
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
@@ -45,7 +45,10 @@ impl Environment {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
         let data_dir = DataDir::open(&config.data_dir)?;
-        let catalog = Arc::new(Catalog::open(Arc::clone(&fs), &config.data_dir)?);
+        let committed = |transaction: CatalogTransaction| {
+            weir_runtime::has_committed(Arc::clone(&fs), &config.data_dir, transaction.0)
+        };
+        let catalog = Arc::new(Catalog::recover(Arc::clone(&fs), &config.data_dir, committed)?);
         let (recovered, broken) = recover(&catalog.snapshot(), &fs);
         let seams = RuntimeSeams { clock: Arc::clone(&clock), fs: Arc::clone(&fs) };
         let runtime = Runtime::open(config.clone(), seams, recovered)?;
@@ -92,8 +95,12 @@ impl Environment {
     }
 
     /// What virtual tables show, for a session with these settings.
-    pub(crate) fn system_context(&self, user: &str, settings: Vec<Setting>) -> SystemContext {
-        let catalog = self.catalog.snapshot();
+    pub(crate) fn system_context(
+        &self,
+        catalog: Arc<CatalogSnapshot>,
+        user: &str,
+        settings: Vec<Setting>,
+    ) -> SystemContext {
         let broken = self.broken.iter().filter(|(id, _)| catalog.object(**id).is_some());
         let mut jobs: Vec<JobRow> = self.runtime.jobs().iter().map(|job| job_row(&catalog, job)).collect();
         jobs.extend(broken.filter_map(|(id, reason)| broken_job_row(&catalog, *id, reason)));
@@ -105,7 +112,7 @@ impl Environment {
             jobs,
             sources: self.runtime.sources().iter().map(|source| source_row(&catalog, source)).collect(),
             relation_sizes: self.relation_sizes(),
-            ..SystemContext::new(Arc::clone(&catalog))
+            ..SystemContext::new(catalog)
         }
     }
 

@@ -54,7 +54,7 @@ impl Session {
 
     /// EXPLAIN MATERIALIZED VIEW name: the plan that runs.
     pub(crate) fn explain_object(&mut self, options: ExplainOptions, id: ObjectId) -> Result<Outcome> {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         let object = catalog.object(id).ok_or_else(|| Error::internal(format!("no object {id}")))?;
         if options.stage == ExplainStage::Job {
             let graph = decode_plan(running_plan(object)?)?;

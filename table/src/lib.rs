@@ -38,6 +38,7 @@ mod prepared;
 mod query;
 mod recovery;
 mod rows;
+mod savepoint;
 mod sequences;
 mod session;
 mod settings;

@@ -23,6 +23,7 @@ pub fn recover(catalog: &CatalogSnapshot, fs: &Arc<dyn FileSystem>) -> (Recovere
     for object in catalog.user_objects() {
         if let Err(error) = rebuild(catalog, object, fs, &mut recovered, &broken) {
             tracing::warn!(object = %object.name, state = error.state().0, "cannot be started: {error}");
+            recovered.others.push(object.id);
             broken.insert(object.id, error);
         }
     }

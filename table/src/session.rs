@@ -12,6 +12,7 @@ use futures::StreamExt;
 use weir_catalog::system::{Activity, Setting};
 use weir_common::text::FormatOptions;
 use weir_common::{Epoch, Error, Result, SqlState, SqlType};
+use weir_planner::bound::SavepointAction;
 use weir_planner::{
     BindContext, BoundStatement, ParamTypes, ParsedStatement, SequenceAccess, SessionInfo, Statement,
 };
@@ -239,7 +240,7 @@ impl Session {
         values: Option<Vec<weir_planner::ParamValue>>,
     ) -> Result<(BoundStatement, BindContext)> {
         let context = BindContext {
-            catalog: self.env.catalog.snapshot(),
+            catalog: self.catalog(),
             session: self.session_info(),
             params: types,
             param_values: values,
@@ -282,7 +283,8 @@ impl Session {
         let (bound, context) = self.bind(statement, ParamTypes::declared(params.to_vec()), None)?;
         let params = context.params.resolved()?;
         let columns = self.describe(&bound)?;
-        self.fresh = params.is_empty().then(|| FreshBinding {
+        // A draft's catalog changes without a version of its own.
+        self.fresh = (params.is_empty() && self.transaction.draft.is_none()).then(|| FreshBinding {
             statement: statement.clone(),
             bound,
             catalog_version: context.catalog.version(),
@@ -306,14 +308,20 @@ impl Session {
 
     fn take_fresh(&mut self, statement: &ParsedStatement) -> Option<BoundStatement> {
         let fresh = self.fresh.take()?;
-        let is_usable = fresh.at.elapsed() < BINDING_FRESH
-            && fresh.catalog_version == self.env.catalog.snapshot().version()
+        let is_usable = self.transaction.draft.is_none()
+            && fresh.at.elapsed() < BINDING_FRESH
+            && fresh.catalog_version == self.catalog().version()
             && fresh.statement == *statement;
         is_usable.then_some(fresh.bound)
     }
 
     fn check_not_aborted(&self, statement: &ParsedStatement) -> Result<()> {
-        let is_end = matches!(statement.statement, Statement::Commit | Statement::Rollback);
+        let is_end = matches!(
+            statement.statement,
+            Statement::Commit
+                | Statement::Rollback
+                | Statement::Savepoint { action: SavepointAction::RollBackTo, .. }
+        );
         match self.transaction.status() {
             TransactionStatus::Failed if !is_end => Err(aborted()),
             _ => Ok(()),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast};
 use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions::{CastContext, CastKind, resolve_cast};
-use weir_planner::bound::{BoundQuery, DiscardTarget, FetchKind, SetScope, TransactionModes};
+use weir_planner::bound::{
+    BoundQuery, DiscardTarget, FetchKind, SavepointAction, SetScope, TransactionModes,
+};
 use weir_planner::{BoundStatement, OutputColumn, ParsedStatement};
 
 use crate::outcome::{Notice, Outcome, ParamValue, Prepared, TransactionStatus};
@@ -49,8 +51,10 @@ impl Session {
             BoundStatement::Begin(modes) => self.begin(modes),
             BoundStatement::Commit => self.commit_block().await,
             BoundStatement::Rollback => Ok(self.rollback_block()),
+            BoundStatement::Savepoint { name, action } => self.savepoint(name, action),
             BoundStatement::SetTransaction(modes) => self.set_transaction(modes),
             BoundStatement::Execute { name, args } => Box::pin(self.execute_named(&name, args)).await,
+            BoundStatement::Alter(alter) => Box::pin(self.alter(alter)).await,
             BoundStatement::CreateTable(_)
             | BoundStatement::CreateSource(_)
             | BoundStatement::CreateView(_)
@@ -199,6 +203,23 @@ impl Session {
         command("ROLLBACK")
     }
 
+    fn savepoint(&mut self, name: String, action: SavepointAction) -> Result<Outcome> {
+        match action {
+            SavepointAction::Set => {
+                self.transaction.set_savepoint(name, self.settings.mark())?;
+                Ok(command("SAVEPOINT"))
+            }
+            SavepointAction::Release => {
+                self.transaction.release_savepoint(&name)?;
+                Ok(command("RELEASE"))
+            }
+            SavepointAction::RollBackTo => {
+                self.settings.roll_back_to(self.transaction.roll_back_to(&name)?);
+                Ok(command("ROLLBACK"))
+            }
+        }
+    }
+
     fn warn_outside_block(&mut self) {
         if self.transaction.block() != Block::Explicit {
             let message = "there is no transaction in progress";
@@ -263,7 +284,7 @@ impl Session {
     }
 
     fn refresh(&mut self, object: weir_common::ObjectId) -> Outcome {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         let name = catalog.object(object).map_or("", |o| o.name.as_str());
         self.notices.push(Notice::notice(format!("materialized view \"{name}\" is always fresh")));
         command("REFRESH MATERIALIZED VIEW")

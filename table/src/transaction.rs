@@ -18,8 +18,10 @@ use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_planner::bound::TransactionModes;
 use weir_storage::RelationSnapshot;
 
+use crate::ddl::Draft;
 use crate::locks::{Holding, TableLock};
 use crate::outcome::TransactionStatus;
+use crate::savepoint::Savepoint;
 
 /// Whether statements belong together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,17 +46,20 @@ pub type Snapshots = HashMap<ObjectId, Arc<RelationSnapshot>>;
 pub struct Transaction {
     block: Block,
     /// Set by an error of a statement, or of a result stream that is still being read.
-    failed: Arc<AtomicBool>,
+    pub(crate) failed: Arc<AtomicBool>,
     read_only: bool,
     /// Whether every read is to be of one epoch (REPEATABLE READ, SERIALIZABLE).
     repeatable: bool,
     /// What `now()` is.
     started_at: i64,
-    writes: Writes,
+    pub(crate) writes: Writes,
     /// Whether ON CONFLICT decided something by rows that were there.
     decided_conflicts: bool,
     locks: HashMap<ObjectId, TableLock>,
     pinned: Option<Snapshots>,
+    /// What DDL of the block has made.
+    pub(crate) draft: Option<Draft>,
+    pub(crate) savepoints: Vec<Savepoint>,
 }
 
 impl Transaction {
@@ -104,8 +109,11 @@ impl Transaction {
     /// An error happened. Outside an explicit block that has no lasting effect.
     pub fn fail(&mut self) {
         self.failed.store(true, Ordering::SeqCst);
-        self.writes.clear();
-        self.locks.clear();
+        // A savepoint may still be gone back to.
+        if self.savepoints.is_empty() {
+            self.writes.clear();
+            self.locks.clear();
+        }
     }
 
     /// A flag with which a result stream fails this transaction, and no later one.
@@ -153,6 +161,11 @@ impl Transaction {
             .with_hint("Write in a READ COMMITTED transaction; its COMMIT is atomic."));
         }
         Ok(())
+    }
+
+    /// Refuses DDL where nothing may change. `what` is the command: `CREATE TABLE`.
+    pub fn check_ddl(&self, what: &str, default_read_only: bool) -> Result<()> {
+        if self.block == Block::Explicit { self.check_writable(what, default_read_only) } else { Ok(()) }
     }
 
     /// Refuses what cannot be rolled back in an explicit block.

@@ -97,6 +97,22 @@ pub struct KeyEncoder {
 }
 
 impl KeyEncoder {
+    /// The keys without the NULLs at their end; `arrays` are the columns they were made of. Keys that differ still
+    /// do, but one may now be a prefix of another.
+    pub fn without_last_nulls(&self, keys: EncodedKeys, arrays: &[ArrayRef]) -> EncodedKeys {
+        if arrays.last().is_none_or(|last| last.null_count() == 0) {
+            return keys;
+        }
+        let mut shortened = EncodedKeys::default();
+        for (row, key) in keys.iter().enumerate() {
+            let nulls = self.columns.iter().zip(arrays).rev().take_while(|(_, array)| array.is_null(row));
+            // A NULL of varying width is its marker alone.
+            let bytes: usize = nulls.map(|(column, _)| column.kind.key_width().unwrap_or(1)).sum();
+            shortened.push(&key[..key.len() - bytes]);
+        }
+        shortened
+    }
+
     /// The canonical encoder: every column ascending, NULLs last. 0A000 for a type that cannot be a key.
     pub fn new(types: &[DataType]) -> Result<KeyEncoder> {
         let columns =

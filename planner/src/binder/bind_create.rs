@@ -24,18 +24,18 @@ use crate::parser::fold;
 
 /// A primary key as written: where, its name, its columns.
 #[derive(Default)]
-struct Key {
+pub(crate) struct Key {
     constraint: Option<String>,
     columns: Vec<Ident>,
 }
 
 /// The columns of a table with everything that is written beside them.
 #[derive(Default)]
-struct Elements<'d> {
-    columns: Vec<ColumnDef>,
-    keys: Vec<Key>,
-    checks: Vec<&'d CheckConstraint>,
-    sequences: Vec<OwnedSequence>,
+pub(crate) struct Elements<'d> {
+    pub columns: Vec<ColumnDef>,
+    pub keys: Vec<Key>,
+    pub checks: Vec<&'d CheckConstraint>,
+    pub sequences: Vec<OwnedSequence>,
 }
 
 impl Binder<'_> {
@@ -267,7 +267,7 @@ impl Binder<'_> {
         Ok(elements)
     }
 
-    fn bind_column<'d>(
+    pub(crate) fn bind_column<'d>(
         &self,
         table: &NewName,
         definition: &'d sqlparser::ast::ColumnDef,
@@ -345,7 +345,7 @@ impl Binder<'_> {
         Ok(OwnedSequence { column: column.id, name, def: sequence_def(options, ty)? })
     }
 
-    fn check_default(&self, expr: &SqlExpr, column: &Column) -> Result<()> {
+    pub(crate) fn check_default(&self, expr: &SqlExpr, column: &Column) -> Result<()> {
         let scope = Scope::default();
         self.note_sequences(expr);
         let typed = self.bind_expr(expr, ExprContext::plain(&scope, "DEFAULT expressions")).map_err(|e| {
@@ -445,7 +445,7 @@ impl Binder<'_> {
     }
 }
 
-fn is_kind(kind: &ObjectKind, wanted: DropKind) -> bool {
+pub(crate) fn is_kind(kind: &ObjectKind, wanted: DropKind) -> bool {
     matches!(
         (kind, wanted),
         (ObjectKind::Table(_), DropKind::Table)
@@ -488,7 +488,7 @@ fn unsupported_option(option: &ColumnOption) -> Error {
     }
 }
 
-fn unsupported_constraint(constraint: &TableConstraint) -> Error {
+pub(crate) fn unsupported_constraint(constraint: &TableConstraint) -> Error {
     match constraint {
         TableConstraint::Unique(_) => unique(),
         TableConstraint::ForeignKey(_) => references(),

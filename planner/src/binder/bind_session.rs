@@ -22,6 +22,9 @@ impl Binder<'_> {
             Statement::Begin(modes) => BoundStatement::Begin(*modes),
             Statement::Commit => BoundStatement::Commit,
             Statement::Rollback => BoundStatement::Rollback,
+            Statement::Savepoint { name, action } => {
+                BoundStatement::Savepoint { name: name.clone(), action: *action }
+            }
             Statement::Set { scope, name, value } => {
                 BoundStatement::SetVariable { scope: *scope, name: name.clone(), value: value.clone() }
             }

@@ -9,6 +9,7 @@
 //! `SqlType`; every cast is written out.
 
 mod bind_aggregate;
+mod bind_alter;
 mod bind_case;
 mod bind_copy;
 mod bind_create;

@@ -6,6 +6,7 @@
 //! Place in the flow: first. Invariants: every error is 42601 with PostgreSQL's wording and a position, or 54001
 //! for a text nested too deeply; nothing here recurses deeper than [`limits`] allows.
 
+mod alter;
 mod copy;
 mod create;
 mod cursor;

@@ -9,7 +9,7 @@ use weir_common::Result;
 use super::StatementParser;
 use super::create::fold;
 use crate::ast::Statement;
-use crate::bound::{DiscardTarget, SetScope, TransactionModes};
+use crate::bound::{DiscardTarget, SavepointAction, SetScope, TransactionModes};
 
 impl StatementParser<'_> {
     pub(super) fn parse_session_statement(&mut self) -> Result<Statement> {
@@ -35,6 +35,13 @@ impl StatementParser<'_> {
         }
         if self.word("ROLLBACK") || self.word("ABORT") {
             return self.parse_end(Statement::Rollback);
+        }
+        if self.word("SAVEPOINT") {
+            return self.parse_savepoint(SavepointAction::Set);
+        }
+        if self.word("RELEASE") {
+            self.word("SAVEPOINT");
+            return self.parse_savepoint(SavepointAction::Release);
         }
         if self.word("SET") {
             return self.parse_set();
@@ -69,14 +76,22 @@ impl StatementParser<'_> {
 
     fn parse_end(&mut self, statement: Statement) -> Result<Statement> {
         let _ = self.word("TRANSACTION") || self.word("WORK");
-        if self.word("TO") || self.word("PREPARED") {
-            return Ok(self.unsupported("ROLLBACK TO SAVEPOINT", "Roll the whole transaction back."));
+        if self.word("PREPARED") {
+            return Ok(self.unsupported("two-phase commit", "Use COMMIT or ROLLBACK."));
+        }
+        if matches!(statement, Statement::Rollback) && self.word("TO") {
+            self.word("SAVEPOINT");
+            return self.parse_savepoint(SavepointAction::RollBackTo);
         }
         if self.words(&["AND", "CHAIN"]) {
             return Ok(self.unsupported("AND CHAIN", "Send BEGIN after it."));
         }
         self.words(&["AND", "NO", "CHAIN"]);
         Ok(statement)
+    }
+
+    fn parse_savepoint(&mut self, action: SavepointAction) -> Result<Statement> {
+        Ok(Statement::Savepoint { name: fold(&self.ident()?), action })
     }
 
     fn parse_modes(&mut self) -> Result<TransactionModes> {
@@ -213,14 +228,11 @@ impl StatementParser<'_> {
                 return Ok(Statement::NoOperation { tag });
             }
         }
-        let refused: [(&str, &'static str); 11] = [
-            ("ALTER", "Drop the object and create it again."),
+        let refused: [(&str, &'static str); 8] = [
             ("LISTEN", "Read the materialized view instead."),
             ("NOTIFY", "Write to a table instead."),
             ("GRANT", "There is one role, weir, which may do everything."),
             ("REVOKE", "There is one role, weir, which may do everything."),
-            ("SAVEPOINT", "Commit in smaller transactions."),
-            ("RELEASE", "Commit in smaller transactions."),
             ("LOCK", "Transactions are serializable without locks."),
             ("MERGE", "Use INSERT, UPDATE and DELETE."),
             ("CALL", "There are no procedures."),

@@ -71,6 +71,7 @@ impl<'a> StatementParser<'a> {
             "COPY" => self.parse_copy(),
             "TRUNCATE" => self.parse_truncate(),
             "CREATE" => self.parse_create(),
+            "ALTER" => self.parse_alter(),
             "DROP" => self.parse_drop(),
             "SHOW" | "DESCRIBE" | "DESC" => self.parse_show(),
             "EXPLAIN" => self.parse_explain(),

@@ -4,6 +4,7 @@
 //!   epoch u64
 //!   table count u32,  each: id u32, batch count u32, each batch: length u32, bytes (see `ipc`)
 //!   source count u32, each: id u32, length u32, bytes
+//!   catalog u32: transaction + 1, or 0 for none
 //! ```
 //! All numbers little-endian. The frame around a record carries its checksum.
 
@@ -20,6 +21,8 @@ pub struct LogRecord {
     pub tables: Vec<(ObjectId, Vec<ChangeBatch>)>,
     /// What each source bound to this epoch, in the source's own words (offsets).
     pub sources: Vec<(ObjectId, Vec<u8>)>,
+    /// The transaction among these that changes the catalog too: what it prepared there holds with this record.
+    pub catalog: Option<u32>,
 }
 
 impl LogRecord {
@@ -39,6 +42,8 @@ impl LogRecord {
             out.extend_from_slice(&id.0.to_le_bytes());
             push_bytes(out, bytes)?;
         }
+        let catalog = self.catalog.map_or(0, |transaction| transaction + 1);
+        out.extend_from_slice(&catalog.to_le_bytes());
         Ok(())
     }
 
@@ -59,10 +64,11 @@ impl LogRecord {
         for _ in 0..reader.u32()? {
             sources.push((ObjectId(reader.u32()?), reader.bytes()?.to_vec()));
         }
+        let catalog = reader.u32()?.checked_sub(1);
         if !reader.0.is_empty() {
             return Err(Error::corrupted("a log record has bytes after its end"));
         }
-        Ok(LogRecord { epoch, tables, sources })
+        Ok(LogRecord { epoch, tables, sources, catalog })
     }
 
     /// The epoch of a record's bytes.

@@ -13,7 +13,7 @@ use std::path::Path;
 use weir_common::{Error, Result, SqlState};
 
 const MAGIC: [u8; 8] = *b"WEIRLOG\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 16;
 const FRAME_MAGIC: [u8; 4] = *b"WREC";
 const FRAME_BYTES: usize = 20;

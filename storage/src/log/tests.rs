@@ -22,6 +22,7 @@ fn record(epoch: u64) -> LogRecord {
         epoch: Epoch(epoch),
         tables: vec![(ObjectId(1), vec![batch.clone(), batch]), (ObjectId(2), vec![])],
         sources: vec![(ObjectId(3), epoch.to_string().into_bytes())],
+        catalog: epoch.is_multiple_of(2).then_some(epoch as u32),
     }
 }
 
@@ -129,12 +130,12 @@ fn a_newer_log_format_is_refused() -> Result<()> {
     let fs = MemoryFileSystem::default();
     commit(&mut open(&fs)?, 1)?;
     let mut bytes = fs.read(&first_segment()).expect("the segment");
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..12]).to_le_bytes();
     bytes[12..16].copy_from_slice(&crc);
     fs.overwrite(&first_segment(), bytes);
     let error = open(&fs).err().expect("a newer format");
-    assert!(error.message().contains("log format 2"), "{error}");
+    assert!(error.message().contains("log format 3"), "{error}");
     Ok(())
 }
 

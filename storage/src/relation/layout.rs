@@ -5,7 +5,8 @@
 //!   backend value  keyed: row         bag: weight i64 little-endian | row
 //! ```
 //! In a keyed relation the newest epoch that says anything about a key decides; within it, weights of equal
-//! rows add up, so that the order of changes does not matter. In a bag all weights of a key add up.
+//! rows add up, so that the order of changes does not matter. In a bag all weights of a key add up; its keys leave
+//! NULLs at the end out, so that a column added later changes none of them.
 
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Layout {
         let key: Vec<_> =
             self.key_columns.iter().map(|position| batch.rows.column(*position).clone()).collect();
         let keys = self.encoder.encode_rows(&key, batch.len())?;
+        let keys = if self.is_bag { self.encoder.without_last_nulls(keys, &key) } else { keys };
         Ok((keys, self.codec.encode_rows(batch.columns(), batch.len())?))
     }
 
@@ -84,12 +86,12 @@ impl Layout {
 
     /// The first bytes of every backend key of the relation.
     pub(super) fn prefix(&self) -> [u8; 4] {
-        self.id.0.to_be_bytes()
+        bounds(self.id).0
     }
 
     /// The first backend key after all of the relation.
     pub(super) fn end(&self) -> [u8; 4] {
-        (self.id.0 + 1).to_be_bytes()
+        bounds(self.id).1
     }
 
     pub(super) fn backend_key(&self, key: &[u8]) -> Vec<u8> {
@@ -155,4 +157,9 @@ fn net_of_keyed<'a>(entries: &[Entry<'a>]) -> Net<'a> {
         }
     }
     decided
+}
+
+/// The first bytes of every backend key of a relation, and the first key after all of it.
+pub(super) fn bounds(id: ObjectId) -> ([u8; 4], [u8; 4]) {
+    (id.0.to_be_bytes(), (id.0 + 1).to_be_bytes())
 }

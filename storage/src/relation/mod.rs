@@ -41,14 +41,21 @@ const FLUSH_KEYS: usize = 4096;
 
 /// The rows of one relation.
 pub struct RelationStore {
-    schema: RelationSchema,
-    layout: Arc<Layout>,
+    id: ObjectId,
+    shape: RwLock<Shape>,
     backend: Arc<dyn StateBackend>,
     versions: RwLock<Versions>,
     /// Inserts minus deletes since the base.
     changed_rows: AtomicI64,
     /// Rows that the last flush added to the base, until it is durable.
     flushing: Mutex<i64>,
+}
+
+/// The columns as they are now, and their encodings.
+#[derive(Clone)]
+struct Shape {
+    schema: Arc<RelationSchema>,
+    layout: Arc<Layout>,
 }
 
 struct Versions {
@@ -81,8 +88,8 @@ impl RelationStore {
         let versions = RwLock::new(Versions { base, base_epoch: Epoch::ZERO, base_rows, first, newest });
         let changed_rows = AtomicI64::new(0);
         Ok(Arc::new(RelationStore {
-            schema,
-            layout,
+            id,
+            shape: RwLock::new(Shape { schema: Arc::new(schema), layout }),
             backend,
             versions,
             changed_rows,
@@ -91,8 +98,20 @@ impl RelationStore {
     }
 
     /// Columns and key of the relation.
-    pub fn schema(&self) -> &RelationSchema {
-        &self.schema
+    pub fn schema(&self) -> Arc<RelationSchema> {
+        self.shape.read().schema.clone()
+    }
+
+    /// Gives the relation columns at the end, which are NULL in every row there is, or takes such columns away again.
+    /// Who has pinned it goes on to see the columns of then.
+    pub fn alter(&self, schema: RelationSchema) -> Result<()> {
+        let layout = Arc::new(Layout::new(self.id, &schema)?);
+        *self.shape.write() = Shape { schema: Arc::new(schema), layout };
+        Ok(())
+    }
+
+    fn layout(&self) -> Arc<Layout> {
+        self.shape.read().layout.clone()
     }
 
     /// Adds changes of an epoch. They become part of every snapshot at or after that epoch.
@@ -100,7 +119,8 @@ impl RelationStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let run = Run::of_batch(&self.layout, epoch, batch)?;
+        let layout = self.layout();
+        let run = Run::of_batch(&layout, epoch, batch)?;
         let rows: i64 = (0..batch.len()).map(|row| i64::from(batch.op(row))).sum();
         self.changed_rows.fetch_add(rows, Ordering::Relaxed);
         let generation = {
@@ -109,7 +129,7 @@ impl RelationStore {
             versions.newest.push(run);
             versions.newest.clone()
         };
-        generation.compact(&self.layout);
+        generation.compact(&layout);
         Ok(())
     }
 
@@ -128,7 +148,7 @@ impl RelationStore {
     pub fn pin(&self) -> RelationPin {
         let versions = self.versions.read();
         RelationPin {
-            layout: self.layout.clone(),
+            layout: self.layout(),
             base: versions.base.clone(),
             base_epoch: versions.base_epoch,
             first: versions.first.clone(),
@@ -154,7 +174,7 @@ impl RelationStore {
             self.flush_groups(&*snapshot.base, groups, batch)?;
         }
         let count = self.versions.read().base_rows + rows;
-        batch.put(Keyspace::Meta, &rows_key(self.layout.id), &count.to_le_bytes());
+        batch.put(Keyspace::Meta, &rows_key(self.id), &count.to_le_bytes());
         Ok(())
     }
 
@@ -165,22 +185,23 @@ impl RelationStore {
         groups: &[&[Entry<'_>]],
         batch: &mut WriteBatch,
     ) -> Result<()> {
-        let keys: Vec<Vec<u8>> = groups.iter().map(|group| self.layout.backend_key(group[0].key)).collect();
-        let before = if self.layout.is_bag {
+        let layout = self.layout();
+        let keys: Vec<Vec<u8>> = groups.iter().map(|group| layout.backend_key(group[0].key)).collect();
+        let before = if layout.is_bag {
             base.points(Keyspace::Relation, &keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?
         } else {
             vec![None; keys.len()]
         };
         for ((key, group), before) in keys.into_iter().zip(groups).zip(&before) {
-            let net = self.layout.net(group);
+            let net = layout.net(group);
             if net == layout::Net::Unchanged {
                 continue;
             }
-            let before = before.as_ref().map(|value| self.layout.read_value(value)).transpose()?;
-            let after = self.layout.change(before, net);
+            let before = before.as_ref().map(|value| layout.read_value(value)).transpose()?;
+            let after = layout.change(before, net);
             match after.weight {
                 0 => batch.delete(Keyspace::Relation, &key),
-                _ => batch.put(Keyspace::Relation, &key, &self.layout.backend_value(after)),
+                _ => batch.put(Keyspace::Relation, &key, &layout.backend_value(after)),
             }
         }
         Ok(())
@@ -205,7 +226,7 @@ impl RelationStore {
         let sealed = first.chain().take_while(|generation| !Arc::ptr_eq(generation, &newest));
         let mut left: Vec<Arc<Run>> = sealed.flat_map(|generation| generation.runs()).collect();
         left.retain(|run| run.newest > upto);
-        let rest = Run::merge(&self.layout, &left, |epoch| epoch > upto);
+        let rest = Run::merge(&self.layout(), &left, |epoch| epoch > upto);
         let first = match rest.len() {
             0 => newest,
             _ => Arc::new(Generation::of_rest(rest, newest)),
@@ -230,13 +251,13 @@ impl RelationStore {
         let first = self.versions.read().first.clone();
         first.chain().flat_map(|generation| generation.runs()).map(|run| run.memory_bytes()).sum()
     }
+}
 
-    /// Adds to `batch` what removes the relation from the backend.
-    pub fn drop_rows(&self, batch: &mut WriteBatch) {
-        let (start, end) = (self.layout.prefix(), self.layout.end());
-        batch.delete_range(Keyspace::Relation, &start, &end);
-        batch.delete(Keyspace::Meta, &rows_key(self.layout.id));
-    }
+/// Adds to `batch` what removes a relation from the backend.
+pub fn drop_rows(id: ObjectId, batch: &mut WriteBatch) {
+    let (start, end) = layout::bounds(id);
+    batch.delete_range(Keyspace::Relation, &start, &end);
+    batch.delete(Keyspace::Meta, &rows_key(id));
 }
 
 fn rows_key(id: ObjectId) -> Vec<u8> {

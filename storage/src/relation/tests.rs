@@ -321,7 +321,7 @@ fn dropped_rows_leave_the_backend_and_neighbours_stay() -> Result<()> {
         checkpoint(&store, &*backend, 1)?;
     }
     let mut batch = WriteBatch::default();
-    open(8)?.drop_rows(&mut batch);
+    drop_rows(ObjectId(8), &mut batch);
     backend.write(batch)?;
     for (id, rows) in [(7, 1), (8, 0), (9, 1)] {
         let store = open(id)?;

@@ -9,20 +9,19 @@ use weir_common::{JobId, Result};
 use weir_planner::bound::BoundCreateView;
 use weir_planner::stream::{JobTarget, TargetOutput, plan_job};
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner, Start};
 use crate::outcome::Notice;
 use crate::recovery::encode_plan;
 
 const TAG: &str = "CREATE MATERIALIZED VIEW";
 
-impl Environment {
-    pub(super) async fn create_materialized_view(&self, create: BoundCreateView, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_materialized_view(&self, create: BoundCreateView) -> Result<Plan> {
         if create.exists {
-            return Ok(Done::skipped(TAG, &create.name));
+            return Ok(Plan::skipped(TAG, &create.name));
         }
         self.check_inputs_run(&create.query.relations)?;
-        let id = self.catalog.next_id()?;
+        let id = self.env.catalog.next_id()?;
         let target = JobTarget {
             job: JobId(id.0),
             name: create.name.name.clone(),
@@ -35,10 +34,10 @@ impl Environment {
             plan: encode_plan(&planned.job)?,
         };
         let object = self
-            .new_object(id, &create.name, user, ObjectKind::MaterializedView(view), create.definition)
+            .new_object(id, &create.name, ObjectKind::MaterializedView(view), create.definition)
             .with_depends_on(create.depends_on);
-        self.add_object(object)?;
-        self.runtime.create_job(planned.job, None).await.map_err(|e| self.take_back(id, e))?;
-        Ok(Done::with(TAG, planned.warnings.into_iter().map(Notice::notice).collect()))
+        Ok(Plan::create(TAG, object)
+            .starting(Start::Job { graph: planned.job, sink: None })
+            .with_notices(planned.warnings.into_iter().map(Notice::notice).collect()))
     }
 }

@@ -4,17 +4,15 @@ use weir_catalog::ObjectKind;
 use weir_common::Result;
 use weir_planner::bound::BoundCreateSequence;
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner};
 
-impl Environment {
-    pub(super) fn create_sequence(&self, create: BoundCreateSequence, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_sequence(&self, create: BoundCreateSequence) -> Result<Plan> {
         if create.exists {
-            return Ok(Done::skipped("CREATE SEQUENCE", &create.name));
+            return Ok(Plan::skipped("CREATE SEQUENCE", &create.name));
         }
-        let id = self.catalog.next_id()?;
+        let id = self.env.catalog.next_id()?;
         let kind = ObjectKind::Sequence(create.def);
-        self.add_object(self.new_object(id, &create.name, user, kind, create.definition))?;
-        Ok(Done::new("CREATE SEQUENCE"))
+        Ok(Plan::create("CREATE SEQUENCE", self.new_object(id, &create.name, kind, create.definition)))
     }
 }

@@ -7,8 +7,7 @@ use weir_common::{JobId, ObjectId, Result};
 use weir_planner::bound::{BoundCreateSink, columns_of};
 use weir_planner::stream::{JobTarget, TargetOutput, plan_job};
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner, Start};
 use crate::outcome::Notice;
 use crate::recovery::encode_plan;
 
@@ -16,15 +15,15 @@ const TAG: &str = "CREATE SINK";
 /// What a sink over a query, which has no name, is `from`.
 const NO_RELATION: ObjectId = ObjectId(0);
 
-impl Environment {
-    pub(super) async fn create_sink(&self, create: BoundCreateSink, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_sink(&self, create: BoundCreateSink) -> Result<Plan> {
         if create.exists {
-            return Ok(Done::skipped(TAG, &create.name));
+            return Ok(Plan::skipped(TAG, &create.name));
         }
         self.check_inputs_run(&create.query.relations)?;
         let columns = columns_of(&create.query);
-        let sink = weir_connector::create_sink(&create.options, &columns, Arc::clone(&self.fs))?;
-        let id = self.catalog.next_id()?;
+        let sink = weir_connector::create_sink(&create.options, &columns, Arc::clone(&self.env.fs))?;
+        let id = self.env.catalog.next_id()?;
         let target =
             JobTarget { job: JobId(id.0), name: create.name.name.clone(), output: TargetOutput::ToSink(id) };
         let planned = plan_job(&create.query, target)?;
@@ -35,10 +34,10 @@ impl Environment {
             plan: encode_plan(&planned.job)?,
         };
         let object = self
-            .new_object(id, &create.name, user, ObjectKind::Sink(definition), create.definition)
+            .new_object(id, &create.name, ObjectKind::Sink(definition), create.definition)
             .with_depends_on(create.depends_on);
-        self.add_object(object)?;
-        self.runtime.create_job(planned.job, Some(sink)).await.map_err(|e| self.take_back(id, e))?;
-        Ok(Done::with(TAG, planned.warnings.into_iter().map(Notice::notice).collect()))
+        Ok(Plan::create(TAG, object)
+            .starting(Start::Job { graph: planned.job, sink: Some(sink) })
+            .with_notices(planned.warnings.into_iter().map(Notice::notice).collect()))
     }
 }

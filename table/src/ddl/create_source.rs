@@ -4,13 +4,12 @@ use weir_catalog::{ObjectKind, SourceDef};
 use weir_common::{Error, Result, SqlState};
 use weir_planner::bound::BoundCreateSource;
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner, Start};
 
-impl Environment {
-    pub(super) fn create_source(&self, create: BoundCreateSource, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_source(&self, create: BoundCreateSource) -> Result<Plan> {
         if create.exists {
-            return Ok(Done::skipped("CREATE SOURCE", &create.name));
+            return Ok(Plan::skipped("CREATE SOURCE", &create.name));
         }
         let columns = match create.columns.is_empty() {
             false => create.columns,
@@ -23,10 +22,9 @@ impl Environment {
             })?,
         };
         let source = weir_connector::create_source(&create.options, &columns)?;
-        let id = self.catalog.next_id()?;
+        let id = self.env.catalog.next_id()?;
         let kind = ObjectKind::Source(SourceDef { columns, options: create.options, watermark: None });
-        self.add_object(self.new_object(id, &create.name, user, kind, create.definition))?;
-        self.runtime.create_source(id, source).map_err(|e| self.take_back(id, e))?;
-        Ok(Done::new("CREATE SOURCE"))
+        let object = self.new_object(id, &create.name, kind, create.definition);
+        Ok(Plan::create("CREATE SOURCE", object).starting(Start::Source { id, source }))
     }
 }

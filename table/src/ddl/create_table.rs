@@ -5,22 +5,21 @@ use weir_catalog::{CatalogChange, Generation, ObjectKind, SequenceDef, TableDef}
 use weir_common::Result;
 use weir_planner::bound::{BoundCreateTable, NewName};
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner, Start};
 
-impl Environment {
-    pub(super) fn create_table(&self, create: BoundCreateTable, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_table(&self, create: BoundCreateTable) -> Result<Plan> {
         if create.exists {
-            return Ok(Done::skipped("CREATE TABLE", &create.name));
+            return Ok(Plan::skipped("CREATE TABLE", &create.name));
         }
         // A table depends on its sequences: ids are in the order of dependencies.
         let mut sequences = Vec::with_capacity(create.sequences.len());
         for sequence in create.sequences {
-            sequences.push((self.catalog.next_id()?, sequence));
+            sequences.push((self.env.catalog.next_id()?, sequence));
         }
-        let id = self.catalog.next_id()?;
+        let id = self.env.catalog.next_id()?;
         let has_key = !create.primary_key.is_empty();
-        let key_index_id = if has_key { Some(self.catalog.next_id()?) } else { None };
+        let key_index_id = if has_key { Some(self.env.catalog.next_id()?) } else { None };
         let mut table = TableDef {
             columns: create.columns,
             primary_key: create.primary_key,
@@ -39,15 +38,14 @@ impl Environment {
             let def = SequenceDef { owned_by: Some((id, owned.column)), ..owned.def };
             let name = NewName { schema: create.name.schema, name: owned.name };
             let kind = ObjectKind::Sequence(def);
-            let sequence = self.new_object(sequence_id, &name, user, kind, create.definition.clone());
+            let sequence = self.new_object(sequence_id, &name, kind, create.definition.clone());
             changes.push(CatalogChange::Create(sequence));
             depends_on.push(sequence_id);
         }
         let schema = table.relation_schema();
-        let object = self.new_object(id, &create.name, user, ObjectKind::Table(table), create.definition);
+        let object = self.new_object(id, &create.name, ObjectKind::Table(table), create.definition);
         changes.push(CatalogChange::Create(object.with_depends_on(depends_on)));
-        self.catalog.apply(changes)?;
-        self.runtime.create_table(id, schema, &create.name.name).map_err(|e| self.take_back(id, e))?;
-        Ok(Done::new("CREATE TABLE"))
+        let start = Start::Table { id, schema, name: create.name.name };
+        Ok(Plan::new("CREATE TABLE", changes).starting(start))
     }
 }

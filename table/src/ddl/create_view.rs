@@ -4,31 +4,29 @@ use weir_catalog::{CatalogChange, ObjectKind, ViewDef};
 use weir_common::{Error, Result, SqlState};
 use weir_planner::bound::BoundCreateView;
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner};
 
-impl Environment {
-    pub(super) fn create_view(&self, create: BoundCreateView, user: &str) -> Result<Done> {
+impl Planner<'_> {
+    pub(super) fn create_view(&self, create: BoundCreateView) -> Result<Plan> {
         if create.exists && create.replaces.is_none() {
-            return Ok(Done::skipped("CREATE VIEW", &create.name));
+            return Ok(Plan::skipped("CREATE VIEW", &create.name));
         }
         let view = ViewDef { columns: create.columns(), query_sql: create.query_sql };
         let id = match create.replaces {
             Some(id) => id,
-            None => self.catalog.next_id()?,
+            None => self.env.catalog.next_id()?,
         };
-        if let Some(replaced) = create.replaces.and_then(|id| self.catalog.snapshot().object(id).cloned()) {
+        if let Some(replaced) = create.replaces.and_then(|id| self.catalog.object(id)) {
             check_columns_stay(&replaced.columns(), &view.columns)?;
         }
         let object = self
-            .new_object(id, &create.name, user, ObjectKind::View(view), create.definition)
+            .new_object(id, &create.name, ObjectKind::View(view), create.definition)
             .with_depends_on(create.depends_on);
         let change = match create.replaces {
             Some(_) => CatalogChange::Replace(object),
             None => CatalogChange::Create(object),
         };
-        self.catalog.apply(vec![change])?;
-        Ok(Done::new("CREATE VIEW"))
+        Ok(Plan::new("CREATE VIEW", vec![change]))
     }
 }
 

@@ -6,26 +6,20 @@ use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind};
 use weir_common::{ObjectId, Result};
 use weir_planner::bound::{BoundDrop, DropKind};
 
-use super::Done;
-use crate::environment::Environment;
+use super::{Plan, Planner};
 use crate::outcome::Notice;
 
-impl Environment {
-    pub(super) async fn drop_objects(&self, drop: BoundDrop) -> Result<Done> {
-        let catalog = self.catalog.snapshot();
+impl Planner<'_> {
+    pub(super) fn drop_objects(&self, drop: BoundDrop) -> Result<Plan> {
         let noun = drop.kind.noun();
         let missing = |name: &String| Notice::notice(format!("{noun} \"{name}\" does not exist, skipping"));
         let mut notices: Vec<Notice> = drop.missing.iter().map(missing).collect();
-        let mut order = catalog.drop_order(&drop.objects, drop.cascade)?;
+        let mut order = self.catalog.drop_order(&drop.objects, drop.cascade)?;
         let dependents = order.len();
-        order.extend(owned_sequences(&catalog, &order));
-        notices.extend(cascade_notice(&catalog, &order[..dependents], &drop.objects));
-        if !order.is_empty() {
-            self.catalog.apply(order.iter().map(|id| CatalogChange::Drop(*id)).collect())?;
-            self.runtime.drop_objects(&order).await?;
-            order.iter().for_each(|id| self.locks.forget(*id));
-        }
-        Ok(Done::with(tag(drop.kind), notices))
+        order.extend(owned_sequences(self.catalog, &order));
+        notices.extend(cascade_notice(self.catalog, &order[..dependents], &drop.objects));
+        let changes = order.iter().map(|id| CatalogChange::Drop(*id)).collect();
+        Ok(Plan { stops: order, ..Plan::new(tag(drop.kind), changes) }.with_notices(notices))
     }
 }
 

@@ -24,7 +24,7 @@ impl Session {
         if self.transaction.block() == Block::Implicit {
             self.commit_writes().await?;
         }
-        self.env.check_not_broken(&self.env.catalog.snapshot(), view)?;
+        self.env.check_not_broken(&self.catalog(), view)?;
         self.env.runtime.read(&[view], Consistency::Strict).await?;
         Ok(Outcome::Command { tag: "WAIT".to_string() })
     }

@@ -1,13 +1,12 @@
 //! DDL: changes of the catalog and of what runs.
 //!
 //! ```text
-//!   bind ─► [ddl lock] ─► catalog.apply (durable) ─► runtime ─► done
-//!                              ▲                        │ error
-//!                              └──── taken out again ◄──┘
+//!   bind ─► plan ─► carried out at once, or kept for COMMIT in a block (see `plan`, `draft`)
 //! ```
-//! Invariants: one DDL statement at a time; a body runs in a task of its own to its end, whatever happens to the
-//! client; a statement that fails leaves the catalog as it was.
+//! Invariants: one DDL statement or COMMIT with DDL at a time; a body runs in a task of its own to its end, whatever
+//! happens to the client; a statement that fails leaves the catalog as it was.
 
+mod alter;
 mod comment;
 mod create_materialized_view;
 mod create_sequence;
@@ -15,52 +14,38 @@ mod create_sink;
 mod create_source;
 mod create_table;
 mod create_view;
+mod draft;
 mod drop;
 mod flush;
+mod plan;
 mod show;
 
 use std::sync::Arc;
 
-use weir_catalog::{CatalogChange, Object, ObjectKind};
-use weir_common::{Error, ObjectId, Result, SqlState};
+use weir_catalog::{CatalogSnapshot, Object, ObjectKind};
+use weir_common::{Error, ObjectId, Result};
 use weir_planner::bound::NewName;
 use weir_planner::{BindContext, BoundStatement, ParsedStatement, SessionInfo};
 
+pub(crate) use self::draft::{Draft, DraftMark};
+use self::plan::{Plan, Start};
 use crate::environment::Environment;
 use crate::outcome::{Notice, Outcome};
 use crate::session::Session;
-
-/// What a DDL statement gives: its tag, and what to tell the user.
-pub(crate) struct Done {
-    tag: &'static str,
-    notices: Vec<Notice>,
-}
-
-impl Done {
-    fn new(tag: &'static str) -> Done {
-        Done { tag, notices: Vec::new() }
-    }
-
-    fn with(tag: &'static str, notices: Vec<Notice>) -> Done {
-        Done { tag, notices }
-    }
-
-    /// IF NOT EXISTS found the name taken.
-    fn skipped(tag: &'static str, name: &NewName) -> Done {
-        let message = format!("relation \"{}\" already exists, skipping", name.name);
-        Done::with(tag, vec![Notice::notice(message).with_state(SqlState::DUPLICATE_TABLE)])
-    }
-}
+use crate::transaction::Block;
 
 impl Session {
-    /// Runs a DDL statement. `what` names it in the error for a transaction block.
+    /// Runs a DDL statement. `what` names it in errors.
     pub(crate) async fn ddl(
         &mut self,
         bound: BoundStatement,
         statement: &ParsedStatement,
         what: &str,
     ) -> Result<Outcome> {
-        self.transaction.check_not_in_block(what)?;
+        self.transaction.check_ddl(what, self.default_read_only())?;
+        if self.transaction.block() == Block::Explicit {
+            return self.ddl_in_block(bound, what).await;
+        }
         self.commit_writes().await?;
         let body = Body {
             env: Arc::clone(&self.env),
@@ -73,6 +58,42 @@ impl Session {
         self.notices.extend(done.notices);
         Ok(Outcome::Command { tag: done.tag.to_string() })
     }
+
+    async fn ddl_in_block(&mut self, bound: BoundStatement, what: &str) -> Result<Outcome> {
+        if matches!(bound, BoundStatement::CreateSink(_)) {
+            // What a sink has written outside cannot be taken back.
+            self.transaction.check_not_in_block(what)?;
+        }
+        let catalog = self.catalog();
+        let user = self.user.clone();
+        let mut plan = Planner { env: &self.env, catalog: &catalog, user: &user }.plan(bound)?;
+        let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
+        if !plan.changes.is_empty() {
+            let draft = self.transaction.draft.take();
+            let mut draft = draft.unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
+            // A task of its own: a client that goes away meanwhile must not leave half a start behind.
+            let added = tokio::spawn(async move { (draft.add(plan).await, draft) });
+            let (added, draft) = added.await.map_err(|e| Error::internal(format!("DDL: {e}")))?;
+            self.transaction.draft = Some(draft);
+            added?;
+        }
+        self.notices.extend(done.notices);
+        Ok(Outcome::Command { tag: done.tag.to_string() })
+    }
+
+    /// The catalog, with what the session's own block has changed.
+    pub(crate) fn catalog(&self) -> Arc<CatalogSnapshot> {
+        match &self.transaction.draft {
+            Some(draft) => draft.catalog(),
+            None => self.env.catalog.snapshot(),
+        }
+    }
+}
+
+/// What a DDL statement gives: its tag, and what to tell the user.
+struct Done {
+    tag: &'static str,
+    notices: Vec<Notice>,
 }
 
 /// A DDL statement on its way, independent of its session.
@@ -91,54 +112,46 @@ impl Body {
         let bound = if catalog.version() == self.catalog_version {
             self.bound
         } else {
-            weir_planner::bind(&self.statement, &BindContext::new(catalog, self.session.clone()))?
+            let context = BindContext::new(Arc::clone(&catalog), self.session.clone());
+            weir_planner::bind(&self.statement, &context)?
         };
-        let env = &self.env;
-        let user = self.session.user.as_str();
-        match bound {
-            BoundStatement::CreateTable(create) => env.create_table(create, user),
-            BoundStatement::CreateSource(create) => env.create_source(create, user),
-            BoundStatement::CreateView(create) => env.create_view(create, user),
-            BoundStatement::CreateMaterializedView(create) => {
-                env.create_materialized_view(create, user).await
-            }
-            BoundStatement::CreateSink(create) => env.create_sink(create, user).await,
-            BoundStatement::CreateSequence(create) => env.create_sequence(create, user),
-            BoundStatement::Drop(drop) => env.drop_objects(drop).await,
-            BoundStatement::Comment { object, column, comment } => env.comment(object, column, comment),
-            _ => Err(Error::internal("not a DDL statement")),
-        }
+        let planner = Planner { env: &self.env, catalog: &catalog, user: &self.session.user };
+        let mut plan = planner.plan(bound)?;
+        let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
+        self.env.carry_out(plan).await?;
+        Ok(done)
     }
 }
 
-impl Environment {
-    /// Puts an object into the catalog, durably.
-    fn add_object(&self, object: Object) -> Result<()> {
-        self.catalog.apply(vec![CatalogChange::Create(object)]).map(|_| ())
-    }
+/// Works out what a bound statement does.
+struct Planner<'a> {
+    env: &'a Environment,
+    /// The catalog as the statement sees it.
+    catalog: &'a CatalogSnapshot,
+    user: &'a str,
+}
 
-    /// Takes an object out again whose start failed; the start's error is what the user gets.
-    fn take_back(&self, id: ObjectId, error: Error) -> Error {
-        if let Err(second) = self.catalog.apply(vec![CatalogChange::Drop(id)]) {
-            tracing::error!(object = id.0, "could not be taken out of the catalog: {second}");
+impl Planner<'_> {
+    fn plan(&self, bound: BoundStatement) -> Result<Plan> {
+        match bound {
+            BoundStatement::CreateTable(create) => self.create_table(create),
+            BoundStatement::CreateSource(create) => self.create_source(create),
+            BoundStatement::CreateView(create) => self.create_view(create),
+            BoundStatement::CreateMaterializedView(create) => self.create_materialized_view(create),
+            BoundStatement::CreateSink(create) => self.create_sink(create),
+            BoundStatement::CreateSequence(create) => self.create_sequence(create),
+            BoundStatement::Drop(drop) => self.drop_objects(drop),
+            BoundStatement::Comment { object, column, comment } => self.comment(object, column, comment),
+            _ => Err(Error::internal("not a DDL statement")),
         }
-        error
     }
 
-    fn new_object(
-        &self,
-        id: ObjectId,
-        name: &NewName,
-        user: &str,
-        kind: ObjectKind,
-        definition: String,
-    ) -> Object {
-        Object::new(id, name.schema, name.name.clone(), user, kind).with_definition(definition)
+    fn new_object(&self, id: ObjectId, name: &NewName, kind: ObjectKind, definition: String) -> Object {
+        Object::new(id, name.schema, name.name.clone(), self.user, kind).with_definition(definition)
     }
 
     /// Refuses a job over something that does not run.
     fn check_inputs_run(&self, inputs: &[ObjectId]) -> Result<()> {
-        let catalog = self.catalog.snapshot();
-        inputs.iter().try_for_each(|id| self.check_not_broken(&catalog, *id))
+        inputs.iter().try_for_each(|id| self.env.check_not_broken(self.catalog, *id))
     }
 }

@@ -9,7 +9,7 @@ use crate::session::Session;
 impl Session {
     /// One row: the object's name, the statement.
     pub(crate) fn show_create(&self, id: ObjectId) -> Result<Outcome> {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         let object = catalog.object(id).ok_or_else(|| Error::internal(format!("no object {id}")))?;
         let schema = catalog.schema_name(object.schema).unwrap_or("public");
         let name = format!("{schema}.{}", object.name);

@@ -23,6 +23,7 @@ use weir_runtime::TableWrite;
 pub(crate) use self::compute::RowExpr;
 pub(crate) use self::rules::{BadRow, Rules};
 
+use crate::ddl::Draft;
 use crate::locks::TableLock;
 use crate::session::Session;
 use crate::transaction::{Block, Writes};
@@ -30,7 +31,7 @@ use crate::transaction::{Block, Writes};
 impl Session {
     /// The table that DML changes.
     pub(crate) fn target(&self, id: ObjectId) -> Result<(Arc<Object>, TableDef)> {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         let missing =
             || Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {id} does not exist"));
         let object = catalog.object(id).cloned().ok_or_else(missing)?;
@@ -44,7 +45,7 @@ impl Session {
     }
 
     /// The table's lock, unless the block holds it already.
-    async fn lock(&self, table: &Object) -> Result<Option<TableLock>> {
+    pub(crate) async fn lock(&self, table: &Object) -> Result<Option<TableLock>> {
         if self.transaction.holds_lock(table.id) {
             return Ok(None);
         }
@@ -60,7 +61,7 @@ impl Session {
     ) -> Result<()> {
         if self.transaction.block() == Block::None {
             let writes = Writes::from([(table, changes)]);
-            return self.commit(writes, lock.into_iter().collect()).await;
+            return self.commit(writes, lock.into_iter().collect(), None).await;
         }
         if let Some(lock) = lock {
             self.transaction.keep_lock(table, lock);
@@ -75,29 +76,34 @@ impl Session {
     pub(crate) async fn commit_writes(&mut self) -> Result<()> {
         let decided = self.transaction.has_decided_conflicts();
         let (writes, locks) = self.transaction.take_writes();
-        self.commit(writes, locks).await.map_err(|error| match error.state() {
+        let draft = self.transaction.draft.take();
+        self.commit(writes, locks, draft).await.map_err(|error| match error.state() {
             SqlState::UNIQUE_VIOLATION if decided => overtaken(&error),
             _ => error,
         })
     }
 
-    async fn commit(&mut self, writes: Writes, locks: Vec<TableLock>) -> Result<()> {
+    async fn commit(&mut self, writes: Writes, locks: Vec<TableLock>, draft: Option<Draft>) -> Result<()> {
         let is_change = |(_, changes): &(ObjectId, Vec<ChangeBatch>)| !changes.is_empty();
         let writes: Vec<TableWrite> = writes
             .into_iter()
             .filter(is_change)
             .map(|(table, changes)| TableWrite { table, changes })
             .collect();
-        if writes.is_empty() {
+        if writes.is_empty() && draft.is_none() {
             return Ok(());
         }
         let env = Arc::clone(&self.env);
         let committed = tokio::spawn(async move {
-            let committed = env.runtime.commit(writes).await;
+            let committed = match draft {
+                Some(draft) => draft.commit(writes).await,
+                None => env.runtime.commit(writes).await.map(Some),
+            };
             drop(locks);
             committed
         });
-        self.last_commit = committed.await.map_err(|e| Error::internal(format!("commit: {e}")))??;
+        let epoch = committed.await.map_err(|e| Error::internal(format!("commit: {e}")))??;
+        self.last_commit = epoch.unwrap_or(self.last_commit);
         Ok(())
     }
 

@@ -137,14 +137,14 @@ impl Session {
     }
 
     fn system_context(&self) -> weir_catalog::SystemContext {
-        let mut context = self.env.system_context(&self.user, self.setting_rows());
+        let mut context = self.env.system_context(self.catalog(), &self.user, self.setting_rows());
         context.prepared_statements = self.statements.rows();
         context
     }
 
     /// The relations at one epoch.
     pub(crate) async fn read(&mut self, relations: &[ObjectId], purpose: Purpose) -> Result<Snapshots> {
-        let catalog = self.env.catalog.snapshot();
+        let catalog = self.catalog();
         for id in relations {
             self.check_readable(&catalog, *id)?;
         }

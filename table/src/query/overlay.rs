@@ -38,8 +38,9 @@ impl Overlay {
         let key = relation.key_columns();
         let types: Vec<_> = key.iter().map(|i| relation.columns[*i].ty.arrow()).collect();
         let encoder = KeyEncoder::new(&types)?;
-        let all =
-            concat_batches(&relation.arrow(), changes.iter().map(|c| &c.rows)).map_err(Error::internal)?;
+        let schema = relation.arrow();
+        let changes = changes.iter().map(|c| c.conform(&schema)).collect::<Result<Vec<_>>>()?;
+        let all = concat_batches(&schema, changes.iter().map(|c| &c.rows)).map_err(Error::internal)?;
         let ops: Vec<i8> = changes.iter().flat_map(|c| (0..c.len()).map(|i| c.op(i))).collect();
         let mut fates: HashMap<Vec<u8>, Fate> = HashMap::new();
         let keys = encoder.encode(&columns_at(&all, &key))?;

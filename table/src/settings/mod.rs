@@ -45,6 +45,12 @@ pub struct Settings {
     changed: BTreeSet<&'static str>,
 }
 
+/// What all parameters were at one time.
+pub struct SettingsMark {
+    session: Values,
+    current: Values,
+}
+
 impl Settings {
     /// The defaults, changed by what the client asked for when it connected.
     pub fn start(user: &str, parameters: &[(String, String)]) -> Result<Settings> {
@@ -159,6 +165,17 @@ impl Settings {
     /// A transaction block begins.
     pub fn begin(&mut self) {
         self.at_begin = Some(self.session.clone());
+    }
+
+    /// The settings as they are, for a savepoint.
+    pub fn mark(&self) -> SettingsMark {
+        SettingsMark { session: self.session.clone(), current: self.current.clone() }
+    }
+
+    /// Back to the settings of a savepoint.
+    pub fn roll_back_to(&mut self, mark: &SettingsMark) {
+        self.session.clone_from(&mark.session);
+        self.replace_current(mark.current.clone());
     }
 
     /// The block commits: SET stays, SET LOCAL goes.

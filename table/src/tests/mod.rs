@@ -4,6 +4,7 @@
 //! `ERROR 42P01: message`.
 
 mod changefeeds;
+mod ddl_blocks;
 mod dml;
 mod explain;
 mod recovery;

@@ -1,0 +1,226 @@
+//! ALTER TABLE and RENAME: a draft of the new definition, then what the rows must become and be for it.
+//!
+//! ```text
+//!   draft (new columns are there, NULL in every row) ─► UPDATE to their defaults ─► constraints checked ─► COMMIT
+//! ```
+//! Outside a block it is a block of its own. Views go on: columns are only added at the end, and a name that a view
+//! uses is not changed (2BP01).
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind, quote_identifier};
+use weir_common::{Column, Error, ObjectId, Result, SqlState};
+use weir_planner::bound::{BoundAlter, DropKind};
+use weir_planner::{BindContext, BoundStatement, ParamTypes};
+
+use super::{Draft, Plan, Start};
+use crate::outcome::{Notice, Outcome};
+use crate::query::Purpose;
+use crate::session::Session;
+use crate::transaction::Block;
+
+impl Session {
+    /// Runs ALTER TABLE, or the RENAME of another relation.
+    pub(crate) async fn alter(&mut self, alter: BoundAlter) -> Result<Outcome> {
+        let tag = tag(alter.kind);
+        self.transaction.check_ddl(tag, self.default_read_only())?;
+        self.notices.extend(alter.notices.iter().map(|notice| Notice::notice(notice.clone())));
+        let Some(id) = alter.object else { return Ok(Outcome::Command { tag: tag.to_string() }) };
+        if self.transaction.block() == Block::Explicit {
+            self.alter_in_block(id, &alter).await?;
+        } else {
+            self.commit_writes().await?;
+            self.alter_alone(id, &alter).await?;
+        }
+        Ok(Outcome::Command { tag: tag.to_string() })
+    }
+
+    async fn alter_alone(&mut self, id: ObjectId, alter: &BoundAlter) -> Result<()> {
+        let is_own_block = self.transaction.block() == Block::None;
+        if is_own_block {
+            self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
+        }
+        let mut done = self.alter_in_block(id, alter).await;
+        if done.is_ok() {
+            done = self.commit_writes().await;
+        } else {
+            self.transaction.fail();
+            self.transaction.draft = None;
+        }
+        if is_own_block {
+            self.transaction.end();
+        }
+        done
+    }
+
+    async fn alter_in_block(&mut self, id: ObjectId, alter: &BoundAlter) -> Result<()> {
+        let catalog = self.catalog();
+        let object = catalog.object(id).cloned().ok_or_else(|| Error::internal(format!("no object {id}")))?;
+        if let (ObjectKind::Table(_), Some(lock)) = (&object.kind, self.lock(&object).await?) {
+            self.transaction.keep_lock(id, lock);
+        }
+        let plan = plan(&object, alter);
+        self.check_dependents(&catalog, &catalog.with(&plan.changes)?, &object, alter.renames)?;
+        let mut draft = self.transaction.draft.take().unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
+        let added = draft.add(plan).await;
+        self.transaction.draft = Some(draft);
+        added?;
+        self.conform_own_writes(id)?;
+        self.fill(&object, alter).await?;
+        self.check_rows(&object, alter).await
+    }
+
+    /// What the block wrote to the table before has the new columns too, NULL.
+    fn conform_own_writes(&mut self, id: ObjectId) -> Result<()> {
+        let schema = self.catalog().object(id).and_then(|object| object.relation_schema());
+        let (Some(schema), Some(writes)) = (schema, self.transaction.writes.get_mut(&id)) else {
+            return Ok(());
+        };
+        let schema = schema.arrow();
+        writes.iter_mut().try_for_each(|batch| batch.conform(&schema).map(|conformed| *batch = conformed))
+    }
+
+    /// Gives new columns their values in the rows there are.
+    async fn fill(&mut self, object: &Object, alter: &BoundAlter) -> Result<()> {
+        if alter.filled.is_empty() {
+            return Ok(());
+        }
+        let set = |column: &String| format!("{} = DEFAULT", quote_identifier(column));
+        let set: Vec<String> = alter.filled.iter().map(set).collect();
+        let table = self.qualified(object, &alter.name);
+        let bound = self.bind_text(&format!("UPDATE {table} SET {}", set.join(", ")))?;
+        self.run_rows(bound).await.map(|_| ())
+    }
+
+    /// Errors 23502 and 23514 when a row breaks what is required from now on.
+    async fn check_rows(&mut self, object: &Object, alter: &BoundAlter) -> Result<()> {
+        let name = &alter.name;
+        for column in &alter.not_null {
+            if self.has_row(object, name, &format!("{} IS NULL", quote_identifier(column))).await? {
+                let message = format!("column \"{column}\" of relation \"{name}\" contains null values");
+                return Err(Error::new(SqlState::NOT_NULL_VIOLATION, message));
+            }
+        }
+        for check in &alter.must_hold {
+            if self.has_row(object, name, &format!("NOT ({})", check.condition_sql)).await? {
+                let (constraint, relation) = (&check.name, name);
+                let message = format!(
+                    "check constraint \"{constraint}\" of relation \"{relation}\" is violated by some row"
+                );
+                return Err(Error::new(SqlState::CHECK_VIOLATION, message));
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_row(&mut self, object: &Object, name: &str, condition: &str) -> Result<bool> {
+        let table = self.qualified(object, name);
+        let bound = self.bind_text(&format!("SELECT 1 FROM {table} WHERE {condition} LIMIT 1"))?;
+        let BoundStatement::Query(query) = bound else { return Err(Error::internal("a SELECT is a query")) };
+        let mut rows = self.query_stream(&query, Purpose::Write).await?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
+        let parsed = weir_planner::parse(sql)?;
+        let statement = parsed.first().ok_or_else(|| Error::internal("no statement"))?;
+        Ok(self.bind(statement, ParamTypes::declared(Vec::new()), None)?.0)
+    }
+
+    fn qualified(&self, object: &Object, name: &str) -> String {
+        let catalog = self.catalog();
+        let schema = catalog.schema_name(object.schema).unwrap_or("public");
+        format!("{}.{}", quote_identifier(schema), quote_identifier(name))
+    }
+
+    /// Error 2BP01 when a view over the object would mean something else. A materialized view runs by its plan: new
+    /// columns are nothing to it, but its text must still name what it reads.
+    fn check_dependents(
+        &self,
+        before: &CatalogSnapshot,
+        after: &CatalogSnapshot,
+        object: &Object,
+        renames: bool,
+    ) -> Result<()> {
+        let mut broken = Vec::new();
+        for view in all_dependents(before, object.id) {
+            let Some(view) = before.object(view) else { continue };
+            let (sql, is_bound_by_text) = match &view.kind {
+                ObjectKind::View(def) => (&def.query_sql, true),
+                ObjectKind::MaterializedView(def) => (&def.query_sql, renames),
+                _ => continue,
+            };
+            if is_bound_by_text && !self.still_means(after, sql, &view.columns()) {
+                let (noun, other) = (view.kind.noun(), object.kind.noun());
+                broken.push(format!("{noun} {} depends on {other} {}", view.name, object.name));
+            }
+        }
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let (noun, name) = (object.kind.noun(), &object.name);
+        let message = format!("cannot alter {noun} {name} because other objects depend on it");
+        Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+            .with_detail(broken.join("\n"))
+            .with_hint("Drop them first and create them again; a view that names its columns keeps them."))
+    }
+
+    fn still_means(&self, catalog: &CatalogSnapshot, sql: &str, columns: &[Column]) -> bool {
+        let context = BindContext::new(Arc::new(catalog.clone()), self.session_info());
+        let parsed = weir_planner::parse(sql).unwrap_or_default();
+        let bound = parsed.first().map(|statement| weir_planner::bind(statement, &context));
+        let Some(Ok(BoundStatement::Query(query))) = bound else { return false };
+        query.columns.len() == columns.len()
+            && query.columns.iter().zip(columns).all(|(output, column)| output.ty == column.ty)
+    }
+}
+
+/// The relation with its new name and definition.
+fn plan(object: &Object, alter: &BoundAlter) -> Plan {
+    let mut changed = Object { name: alter.name.clone(), ..object.clone() };
+    let more = alter.depends_on.iter().filter(|id| !object.depends_on.contains(id));
+    changed.depends_on.extend(more);
+    let before = object.relation_schema();
+    if let Some(table) = &alter.table {
+        changed.kind = ObjectKind::Table(table.clone());
+    }
+    let after = changed.relation_schema();
+    let plan = Plan::new(tag(alter.kind), vec![CatalogChange::Replace(changed)]);
+    match (before, after) {
+        (Some(before), Some(after)) if alter.table.is_some() && before != after => {
+            plan.starting(Start::Alter { id: object.id, before, after })
+        }
+        _ => plan,
+    }
+}
+
+fn all_dependents(catalog: &CatalogSnapshot, id: ObjectId) -> Vec<ObjectId> {
+    let mut found = vec![];
+    let mut pending = vec![id];
+    while let Some(id) = pending.pop() {
+        for dependent in catalog.dependents(id) {
+            if !found.contains(&dependent) {
+                found.push(dependent);
+                pending.push(dependent);
+            }
+        }
+    }
+    found
+}
+
+fn tag(kind: DropKind) -> &'static str {
+    match kind {
+        DropKind::Table => "ALTER TABLE",
+        DropKind::View => "ALTER VIEW",
+        DropKind::MaterializedView => "ALTER MATERIALIZED VIEW",
+        DropKind::Source => "ALTER SOURCE",
+        DropKind::Sink => "ALTER SINK",
+        DropKind::Sequence => "ALTER SEQUENCE",
+    }
+}
