@@ -20,3 +20,5 @@ pub const CATALOG_AFTER_SYNC: &str = "catalog::after_sync";
 pub const RECOVERY_REPLAY: &str = "recovery::replay";
 /// After the rows of a transaction with DDL are durable, before the catalog's log says that it holds.
 pub const DDL_BEFORE_CATALOG_COMMIT: &str = "ddl::before_catalog_commit";
+/// Before a fragment of a job works on what has arrived.
+pub const JOB_RUN: &str = "job::run";

@@ -22,6 +22,7 @@ use crate::checkpoint::CheckpointEvent;
 use crate::dataflow::Workers;
 use crate::job::{JobEntry, JobState, Origin, Output};
 use crate::relation::Relation;
+use crate::restart::{RestartEvent, may_pass};
 use crate::sequencer::Request;
 use crate::source::SourceState;
 use crate::start::{PendingStart, ready_starts};
@@ -37,6 +38,7 @@ pub struct Engine {
     pub workers: Workers,
     pub sequencer: crossbeam_channel::Sender<Request>,
     pub checkpoints: crossbeam_channel::Sender<CheckpointEvent>,
+    pub restarts: crossbeam_channel::Sender<RestartEvent>,
     /// Changes whenever a frontier, a state or `committed` changes; what waits for progress listens.
     pub progress: watch::Sender<u64>,
 }
@@ -173,6 +175,10 @@ impl Engine {
 
     /// A job made an error: it stops, and so does everything that reads it; everybody else goes on.
     pub fn fail_job(&self, job: JobId, error: Error) {
+        if may_pass(&error) {
+            // After a shutdown nobody listens, which is fine.
+            let _ = self.restarts.send(RestartEvent::Failed(job));
+        }
         let mut failed = vec![(job, error)];
         let mut stopped = Vec::new();
         let mut state = self.state.lock();

@@ -25,6 +25,7 @@ mod output;
 mod read;
 mod recovery;
 mod relation;
+mod restart;
 mod sequencer;
 mod source;
 mod start;

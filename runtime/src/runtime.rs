@@ -19,6 +19,7 @@ use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::job::{JobState, JobStatus, SourceStatus};
 use crate::recovery::{Recovered, add_table, install, log_dir, orphans, recover};
+use crate::restart::{RestartEvent, Restarter};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
 use crate::start::{ready_starts, register_fresh};
@@ -57,6 +58,7 @@ impl Runtime {
         let log = Log::open(seams.fs.clone(), log_dir(&config.data_dir))?;
         let (requests, sequencer_inbox) = crossbeam_channel::unbounded();
         let (checkpoints, checkpoint_inbox) = crossbeam_channel::unbounded();
+        let (restarts, restart_inbox) = crossbeam_channel::unbounded();
         let engine = Arc::new(Engine {
             config,
             clock: seams.clock,
@@ -66,6 +68,7 @@ impl Runtime {
             workers: Workers::default(),
             sequencer: requests,
             checkpoints,
+            restarts,
             progress: watch::Sender::new(0),
         });
         let orphans = orphans(engine.backend.as_ref(), &recovered)?;
@@ -74,9 +77,11 @@ impl Runtime {
         install(&engine, restored);
         let sequencer = Sequencer::new(engine.clone(), log, sequencer_inbox, dirty);
         let checkpointer = Checkpointer::new(engine.clone(), checkpoint_inbox);
+        let restarter = Restarter::new(engine.clone(), restart_inbox);
         let threads = vec![
             spawn("sequencer", move || sequencer.run())?,
             spawn("checkpointer", move || checkpointer.run())?,
+            spawn("restarter", move || restarter.run())?,
         ];
         if !orphans.is_empty() {
             tracing::info!(count = orphans.len(), "removing what objects left that do not exist any more");
@@ -227,9 +232,18 @@ impl Runtime {
         Ok(())
     }
 
-    /// Lets a paused job go on.
-    pub fn resume_job(&self, job: JobId) -> Result<()> {
-        self.engine.state.lock().jobs.get_mut(&job).ok_or_else(|| missing_job(job))?.paused = None;
+    /// Lets a paused job go on. One that has failed starts afresh, and this waits until it holds what its inputs hold;
+    /// its error comes when it fails again.
+    pub async fn resume_job(&self, job: JobId) -> Result<()> {
+        let has_failed = {
+            let mut state = self.engine.state.lock();
+            let entry = state.jobs.get_mut(&job).ok_or_else(|| missing_job(job))?;
+            entry.paused = None;
+            entry.state == JobState::Failed
+        };
+        if has_failed {
+            return self.engine.restart_job(job).await;
+        }
         self.engine.workers.pump(&[job]);
         self.engine.notify();
         Ok(())
@@ -289,6 +303,7 @@ impl Runtime {
         self.engine.request(Request::Stop);
         self.engine.workers.stop();
         self.engine.checkpoint_event(CheckpointEvent::Stop);
+        let _ = self.engine.restarts.send(RestartEvent::Stop);
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the runtime ended in a panic");

@@ -186,6 +186,6 @@ pub fn failed_input(name: &str, error: &Error) -> Error {
     )
     .with_detail(format!("SQLSTATE {} stopped its job.", error.state().0))
     .with_hint(
-        "sys.jobs shows the reason. Drop the view, correct the data or the query, and create it again.",
+        "sys.jobs shows the reason. Correct the data and RESUME the view, or drop it and create it with another query.",
     )
 }

@@ -247,6 +247,25 @@ async fn a_kill_while_a_block_with_ddl_commits_leaves_all_or_nothing() {
     }
 }
 
+/// A fault that passes: the view, and the view over it, fail, and go on by themselves with every row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_fails_by_a_passing_fault_is_restarted() {
+    let failpoint = weir_common::failpoint::JOB_RUN;
+    let mut server = Server::start_failing(&format!("{failpoint}=2000*off->2*return"));
+    server.expect_complaints();
+    let client = server.connect().await;
+    create(&client).await;
+    let mut written = 0;
+    while client.simple_query("SELECT entry_total.total FROM entry_total, rich").await.is_ok() {
+        client.batch_execute(&format!("INSERT INTO entries VALUES ({written}, 1)")).await.unwrap();
+        written += 1;
+        assert!(written < 10_000, "{failpoint} was not hit");
+    }
+    eventually(&client, "SELECT count(*) FROM sys.jobs WHERE state <> 'running'", |count| count == "0").await;
+    assert_eq!(first_value(&client, "SELECT total FROM entry_total").await, written.to_string());
+    assert_eq!(first_value(&client, "SELECT total FROM rich").await, MONEY.to_string());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_during_recovery_is_recovered_from() {
     let mut server = Server::start();

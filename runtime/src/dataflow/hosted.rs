@@ -95,7 +95,12 @@ impl Hosted {
             self.declared = *last;
         }
         host.advance(frontier, declared);
-        match guarded(|| host.run(self)) {
+        match guarded(|| {
+            fail::fail_point!(weir_common::failpoint::JOB_RUN, |_| {
+                Err(Error::new(weir_common::SqlState::IO_ERROR, "failpoint in a job"))
+            });
+            host.run(self)
+        }) {
             Ok(progress) => {
                 self.count_state(host.memory_bytes() as i64);
                 self.host = Some(host);

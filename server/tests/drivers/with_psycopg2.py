@@ -13,10 +13,13 @@ PORT = sys.argv[1]
 def main():
     connection = psycopg2.connect(f"host=127.0.0.1 port={PORT} user=weir dbname=weir")
     assert connection.server_version >= 140000
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    # psycopg2 opens a block before the first statement.
+    with connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE t (id int PRIMARY KEY, name text, at timestamptz, price numeric(8,2), tags text[])")
-    connection.autocommit = False
+        cursor.execute("CREATE MATERIALIZED VIEW names AS SELECT name, count(*) AS n FROM t GROUP BY name")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE t ADD COLUMN gone int")
+    connection.rollback()
     at = dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.timezone.utc)
     rows = [(i, f"it's {i}", at, decimal.Decimal("1.25") * i, ["a", f"b{i}"]) for i in range(50)]
     with connection, connection.cursor() as cursor:
@@ -50,6 +53,8 @@ def main():
         else:
             raise AssertionError("a failed transaction went on")
         cursor.execute("SELECT count(*) FROM t")
+        assert cursor.fetchone() == (50,)
+        cursor.execute("SELECT sum(n) FROM names")
         assert cursor.fetchone() == (50,)
     connection.close()
     print("psycopg2: ok")

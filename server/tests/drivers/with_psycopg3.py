@@ -127,6 +127,32 @@ def a_cancel_ends_a_long_query():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def blocks_nest(connection):
+    class Undo(Exception):
+        pass
+
+    with connect() as other, other.transaction():
+        other.execute("CREATE TABLE nested (k serial PRIMARY KEY, v int)")
+        other.execute("INSERT INTO nested (v) VALUES (1)")
+        try:
+            with other.transaction():
+                other.execute("INSERT INTO nested (v) VALUES (2)")
+                other.execute("CREATE TABLE undone (k int)")
+                raise Undo
+        except Undo:
+            pass
+        try:
+            with other.transaction():
+                other.execute("SELECT 1/0")
+        except psycopg.errors.DivisionByZero:
+            pass
+        with other.transaction():
+            other.execute("INSERT INTO nested (v) VALUES (3)")
+        assert not connection.execute("SELECT 1 FROM pg_class WHERE relname = 'nested'").fetchall()
+    assert connection.execute("SELECT v FROM nested ORDER BY v").fetchall() == [(1,), (3,)]
+    assert not connection.execute("SELECT 1 FROM pg_class WHERE relname = 'undone'").fetchall()
+
+
 def rows_stream(connection):
     with connection.cursor() as cursor:
         for i, (n,) in enumerate(cursor.stream("SELECT generate_series(1, 20000)"), start=1):
@@ -144,6 +170,7 @@ def main():
         errors_have_classes(connection)
         a_cancel_ends_a_long_query()
         rows_stream(connection)
+        blocks_nest(connection)
     print("psycopg 3: ok")
 
 

@@ -36,8 +36,8 @@ impl Session {
     }
 
     /// Runs RESUME.
-    pub(crate) fn resume(&mut self, object: ObjectId) -> Result<Outcome> {
-        self.env.runtime.resume_job(JobId(object.0))?;
+    pub(crate) async fn resume(&mut self, object: ObjectId) -> Result<Outcome> {
+        self.env.runtime.resume_job(JobId(object.0)).await?;
         Ok(Outcome::Command { tag: "RESUME".to_string() })
     }
 

@@ -7,6 +7,7 @@ mod changefeeds;
 mod ddl_blocks;
 mod dml;
 mod explain;
+mod failures;
 mod recovery;
 mod sessions;
 mod transactions;

@@ -139,7 +139,20 @@ fn definitions() {
     );
     check("drop table nope", "42P01", "table \"nope\" does not exist", None);
     check("drop table totals", "42809", "\"totals\" is not a table", None);
-    check("alter table orders add column x int", "0A000", "ALTER is not supported", None);
+    check(
+        "alter table orders add column id int",
+        "42701",
+        "column \"id\" of relation \"orders\" already exists",
+        Some(31),
+    );
+    check(
+        "alter table orders rename column nope to x",
+        "42703",
+        "column \"nope\" of relation \"orders\" does not exist",
+        Some(34),
+    );
+    check("alter view orders rename to x", "42809", "\"orders\" is not a view", Some(12));
+    check("alter index x rename to y", "0A000", "this kind of ALTER is not supported", None);
 }
 
 #[test]
