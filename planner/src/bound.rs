@@ -4,14 +4,18 @@
 //! refers to objects by id and holds no unresolved name, except names of objects that are yet to be created and
 //! of prepared statements, which are the session's.
 
-use std::collections::BTreeMap;
+mod ddl;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use weir_catalog::{CheckDef, ColumnDef, Object, ObjectKind, SequenceDef, TableDef, WatermarkDef};
-use weir_common::{Column, Error, ObjectId, RelationKey, Result, SqlType};
+use weir_common::{ObjectId, SqlType};
 
 use crate::ast::ParsedStatement;
 use crate::copy::{BoundCopyFrom, BoundCopyTo};
+
+pub use ddl::{
+    BoundAlter, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateView,
+    BoundDrop, DropKind, NewName, OwnedSequence, columns_of,
+};
 
 /// A column of a result as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,227 +92,6 @@ pub struct BoundDelete {
     pub is_numbered: bool,
     /// RETURNING, over the old row and the columns of the joined items.
     pub returning: Option<BoundQuery>,
-}
-
-/// A name for an object to be created.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewName {
-    pub schema: ObjectId,
-    pub name: String,
-}
-
-/// CREATE TABLE.
-#[derive(Clone, Debug)]
-pub struct BoundCreateTable {
-    pub name: NewName,
-    pub if_not_exists: bool,
-    /// Whether the name is taken: then IF NOT EXISTS was given, and nothing is to be done but a NOTICE.
-    pub exists: bool,
-    pub columns: Vec<ColumnDef>,
-    /// Column ids of the primary key; empty for a bag.
-    pub primary_key: Vec<u16>,
-    /// Name of the primary key constraint: `orders_pkey` unless given.
-    pub key_constraint_name: Option<String>,
-    pub checks: Vec<CheckDef>,
-    /// Sequences of serial and identity columns, to be created with the table.
-    pub sequences: Vec<OwnedSequence>,
-    /// Sequences that defaults use.
-    pub depends_on: Vec<ObjectId>,
-    /// The whole statement.
-    pub definition: String,
-}
-
-/// A sequence that a column brings along.
-#[derive(Clone, Debug)]
-pub struct OwnedSequence {
-    pub column: u16,
-    pub name: String,
-    pub def: SequenceDef,
-}
-
-/// CREATE SEQUENCE.
-#[derive(Clone, Debug)]
-pub struct BoundCreateSequence {
-    pub name: NewName,
-    pub if_not_exists: bool,
-    pub exists: bool,
-    pub def: SequenceDef,
-    pub definition: String,
-}
-
-/// ALTER TABLE: what the table is after it.
-#[derive(Clone, Debug)]
-pub struct BoundAlter {
-    pub kind: DropKind,
-    /// `None`: IF EXISTS found nothing.
-    pub object: Option<ObjectId>,
-    /// Its name from now on.
-    pub name: String,
-    /// A table's definition from now on; only ever more columns, at the end.
-    pub table: Option<TableDef>,
-    /// New columns that get a value in every row there is.
-    pub filled: Vec<String>,
-    /// Columns in which no row may have NULL.
-    pub not_null: Vec<String>,
-    /// New constraints, which every row must meet.
-    pub must_hold: Vec<CheckDef>,
-    /// Sequences that new defaults use.
-    pub depends_on: Vec<ObjectId>,
-    /// Whether a name changes that views may use.
-    pub renames: bool,
-    pub notices: Vec<String>,
-}
-
-impl BoundAlter {
-    pub(crate) fn of(kind: DropKind, object: &Object) -> BoundAlter {
-        let table = match &object.kind {
-            ObjectKind::Table(table) => Some(table.clone()),
-            _ => None,
-        };
-        BoundAlter {
-            kind,
-            object: Some(object.id),
-            name: object.name.clone(),
-            table,
-            filled: Vec::new(),
-            not_null: Vec::new(),
-            must_hold: Vec::new(),
-            depends_on: Vec::new(),
-            renames: false,
-            notices: Vec::new(),
-        }
-    }
-
-    pub(crate) fn missing(kind: DropKind, name: String) -> BoundAlter {
-        let notices = vec![format!("relation \"{name}\" does not exist, skipping")];
-        BoundAlter {
-            kind,
-            object: None,
-            name,
-            table: None,
-            filled: Vec::new(),
-            not_null: Vec::new(),
-            must_hold: Vec::new(),
-            depends_on: Vec::new(),
-            renames: false,
-            notices,
-        }
-    }
-
-    pub(crate) fn table_mut(&mut self) -> Result<&mut TableDef> {
-        self.table.as_mut().ok_or_else(|| Error::internal("ALTER of columns of what is no table"))
-    }
-}
-
-impl BoundCreateTable {
-    /// What identifies a row of the new table.
-    pub fn key(&self) -> RelationKey {
-        if self.primary_key.is_empty() {
-            return RelationKey::Bag;
-        }
-        let position = |id: &u16| self.columns.iter().position(|c| c.column.id == *id);
-        RelationKey::Columns(self.primary_key.iter().filter_map(position).collect())
-    }
-}
-
-/// CREATE SOURCE. Whether the options make sense is the connector's to say.
-#[derive(Clone, Debug)]
-pub struct BoundCreateSource {
-    pub name: NewName,
-    pub if_not_exists: bool,
-    pub exists: bool,
-    /// Empty when the connector defines them itself.
-    pub columns: Vec<Column>,
-    pub watermark: Option<WatermarkDef>,
-    pub options: BTreeMap<String, String>,
-    pub definition: String,
-}
-
-/// CREATE [OR REPLACE] VIEW and CREATE MATERIALIZED VIEW.
-#[derive(Clone, Debug)]
-pub struct BoundCreateView {
-    pub name: NewName,
-    pub if_not_exists: bool,
-    pub exists: bool,
-    /// The view that OR REPLACE replaces.
-    pub replaces: Option<ObjectId>,
-    /// Its output columns carry the view's column names, which are distinct.
-    pub query: BoundQuery,
-    /// The text of the query alone, as written.
-    pub query_sql: String,
-    pub definition: String,
-    /// Everything the query names directly, plain views included.
-    pub depends_on: Vec<ObjectId>,
-}
-
-impl BoundCreateView {
-    /// The view's columns.
-    pub fn columns(&self) -> Vec<Column> {
-        columns_of(&self.query)
-    }
-}
-
-/// CREATE SINK … FROM relation or AS query.
-#[derive(Clone, Debug)]
-pub struct BoundCreateSink {
-    pub name: NewName,
-    pub if_not_exists: bool,
-    pub exists: bool,
-    /// The relation named after FROM; `None` for AS query.
-    pub from: Option<ObjectId>,
-    pub query: BoundQuery,
-    pub options: BTreeMap<String, String>,
-    pub definition: String,
-    pub depends_on: Vec<ObjectId>,
-}
-
-/// The columns that a relation made of this query has: numbered from 1, all nullable.
-pub fn columns_of(query: &BoundQuery) -> Vec<Column> {
-    let column = |(i, c): (usize, &OutputColumn)| Column {
-        id: u16::try_from(i + 1).unwrap_or(u16::MAX),
-        name: c.name.clone(),
-        ty: if c.ty == SqlType::Unknown { SqlType::Text } else { c.ty.clone() },
-        nullable: true,
-    };
-    query.columns.iter().enumerate().map(column).collect()
-}
-
-/// Kinds of objects that DROP, SHOW CREATE and COMMENT name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DropKind {
-    Table,
-    View,
-    MaterializedView,
-    Source,
-    Sink,
-    Sequence,
-}
-
-impl DropKind {
-    /// As PostgreSQL's messages say it: `materialized view`.
-    pub fn noun(self) -> &'static str {
-        match self {
-            DropKind::Table => "table",
-            DropKind::View => "view",
-            DropKind::MaterializedView => "materialized view",
-            DropKind::Source => "source",
-            DropKind::Sink => "sink",
-            DropKind::Sequence => "sequence",
-        }
-    }
-}
-
-/// DROP.
-#[derive(Clone, Debug)]
-pub struct BoundDrop {
-    pub kind: DropKind,
-    /// Objects that exist, in the order given.
-    pub objects: Vec<ObjectId>,
-    /// Names that IF EXISTS forgives; each deserves a NOTICE.
-    pub missing: Vec<String>,
-    /// Whether dependents go too; otherwise they are an error (2BP01), which the session layer raises.
-    pub cascade: bool,
-    pub if_exists: bool,
 }
 
 /// The stage of planning that EXPLAIN shows.

@@ -8,7 +8,8 @@ use weir_catalog::{CheckDef, ColumnDef, Generation, Object, ObjectKind, TableDef
 use weir_common::{Error, Result, SqlState};
 
 use super::Binder;
-use super::bind_create::{Elements, is_kind, unsupported_constraint};
+use super::bind_columns::{Elements, unsupported_constraint};
+use super::bind_drop::is_kind;
 use super::bind_relation::{Found, RelationName};
 use crate::ast::Alter;
 use crate::bound::{BoundAlter, DropKind, NewName};
@@ -24,7 +25,11 @@ impl Binder<'_> {
                 let message = format!("permission denied: \"{}\" is a system catalog", table.name);
                 return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message).at(position));
             }
-            None if alter.if_exists => return Ok(BoundAlter::missing(alter.kind, wanted.name)),
+            None if alter.if_exists => {
+                let notice = format!("relation \"{}\" does not exist, skipping", wanted.name);
+                let missing = BoundAlter::missing(alter.kind, wanted.name);
+                return Ok(BoundAlter { notices: vec![notice], ..missing });
+            }
             None => {
                 let message = format!("relation \"{}\" does not exist", wanted.name);
                 return Err(Error::new(SqlState::UNDEFINED_TABLE, message).at(position));

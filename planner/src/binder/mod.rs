@@ -11,11 +11,13 @@
 mod bind_aggregate;
 mod bind_alter;
 mod bind_case;
+mod bind_columns;
 mod bind_copy;
 mod bind_create;
 mod bind_cursor;
 mod bind_datetime;
 mod bind_dml;
+mod bind_drop;
 mod bind_expr;
 mod bind_from;
 mod bind_function;
