@@ -2,10 +2,9 @@
 //!
 //! Values are text; each call parses what it looks at.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int32Type;
 use weir_common::text::json::{Json, parse, write_string};
-use weir_common::text::{FormatOptions, Formatter};
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::call::Call;
@@ -19,7 +18,6 @@ pub(crate) fn register(t: &mut Table) {
     containment(t);
     changes(t);
     inspection(t);
-    construction(t);
 }
 
 fn texts() -> SqlType {
@@ -272,73 +270,4 @@ fn pretty(json: &Json, depth: usize, out: &mut String) {
         }
         scalar => scalar.write(out),
     }
-}
-
-/// `to_jsonb(x)`: one UDF a kind of value; what has no JSON form of its own becomes a string of its text.
-fn construction(t: &mut Table) {
-    use SqlType::*;
-    let verbatim = [Int2, Int4, Int8, super::registry::NUMERIC, Float4, Float8, Bool, Jsonb];
-    for ty in verbatim.iter().chain(&[Json]) {
-        let name = format!("to_jsonb_{}", ty.catalog_name());
-        let ty_of_value = ty.clone();
-        t.add("to_jsonb", &name, std::slice::from_ref(ty), J, move |call| verbatim_json(call, &ty_of_value));
-    }
-    for ty in [Text, Date, Time, Timestamp, Timestamptz, Interval, Uuid, Bytea] {
-        let name = format!("to_jsonb_{}", ty.catalog_name());
-        let ty_of_value = ty.clone();
-        t.add("to_jsonb", &name, &[ty], J, move |call| quoted_json(call, &ty_of_value));
-    }
-}
-
-fn verbatim_json(call: &Call<'_>, ty: &SqlType) -> Result<ArrayRef> {
-    let (array, _) = call.array(0);
-    let formatter = Formatter::new(&numeric_of(array, ty), &FormatOptions::default());
-    call.build_text(|row, out| {
-        let at = call.any(0).index(row);
-        let mut text = String::new();
-        formatter.write(array, at, &mut text);
-        match ty {
-            SqlType::Bool => out.push_str(if text == "t" { "true" } else { "false" }),
-            // NaN and infinity have no JSON form but a string.
-            SqlType::Float4 | SqlType::Float8 if !text.ends_with(|c: char| c.is_ascii_digit()) => {
-                write_string(&text, out)
-            }
-            _ => parse(&text)?.write(out),
-        }
-        Ok(())
-    })
-}
-
-/// The numeric type of this column: the UDF sees scales, all digits are printed.
-fn numeric_of(array: &ArrayRef, ty: &SqlType) -> SqlType {
-    match array.data_type() {
-        arrow::datatypes::DataType::Decimal128(_, scale) => {
-            SqlType::Numeric(weir_common::types::NumericType::fixed(38, *scale))
-        }
-        _ => ty.clone(),
-    }
-}
-
-fn quoted_json(call: &Call<'_>, ty: &SqlType) -> Result<ArrayRef> {
-    let (array, _) = call.array(0);
-    let formatter = Formatter::new(ty, &FormatOptions::default());
-    call.build_text(|row, out| {
-        let mut text = String::new();
-        formatter.write(array, call.any(0).index(row), &mut text);
-        if matches!(ty, SqlType::Timestamp | SqlType::Timestamptz) {
-            text = iso_8601(&text);
-        }
-        write_string(&text, out);
-        Ok(())
-    })
-}
-
-/// `2024-01-01 00:00:00+00` as JSON has it: `2024-01-01T00:00:00+00:00`.
-fn iso_8601(text: &str) -> String {
-    let mut iso = text.replacen(' ', "T", 1);
-    let zone = iso.rfind(['+', '-']).filter(|at| *at > 10);
-    if zone.is_some_and(|at| iso.len() - at == 3) {
-        iso.push_str(":00");
-    }
-    iso
 }

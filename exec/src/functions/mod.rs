@@ -28,6 +28,7 @@ mod float_extreme;
 mod format;
 mod integer;
 mod json;
+mod json_build;
 mod kernels;
 mod numeric;
 mod regex;
@@ -140,6 +141,7 @@ fn register_families(table: &mut registry::Table) {
     array::register(table);
     array_text::register(table);
     json::register(table);
+    json_build::register(table);
     uuid::register(table);
     subquery::register(table);
 }

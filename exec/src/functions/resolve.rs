@@ -260,7 +260,7 @@ fn bind(overload: &Overload, args: &[SqlType]) -> Result<ResolvedFunction> {
     }
     let result = overload.returns.sql(&arg_types);
     let kind = match &overload.body {
-        Body::Udf(udf) if overload.all_text && arg_types.iter().any(|ty| *ty != SqlType::Text) => {
+        Body::Udf(udf) if overload.all_text && any_text::needs_variant(udf.name(), &arg_types) => {
             let variant = any_text::variant(udf.name(), &arg_types);
             FunctionKind::Udf(variant.ok_or_else(|| Error::internal(format!("{} of any type", udf.name())))?)
         }
