@@ -7,12 +7,13 @@ use crate::operators::aggregate::Aggregate;
 use crate::operators::calc::Calc;
 use crate::operators::hash_join::HashJoin;
 use crate::operators::union::Union;
+use crate::operators::unnest::Unnest;
 use crate::spec::{NodeSpec, OperatorSpec};
 
 /// The operator that a specification describes. It has no state before `open`.
 pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
     let ports = match &spec.operator {
-        OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } => 1,
+        OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } | OperatorSpec::Unnest { .. } => 1,
         OperatorSpec::HashJoin { .. } => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
@@ -28,5 +29,8 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         }
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
         OperatorSpec::Union => Box::new(Union),
+        OperatorSpec::Unnest { lists, outer, project } => {
+            Box::new(Unnest::new(lists, *outer, project, &spec.inputs[0], &spec.output)?)
+        }
     })
 }

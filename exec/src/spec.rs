@@ -103,6 +103,10 @@ pub enum OperatorSpec {
     },
     /// All rows of all inputs (UNION ALL).
     Union,
+    /// A row for each element of the lists, side by side, the shorter ones padded with NULL; stateless. A row whose
+    /// lists are all empty or NULL makes none, with `outer` one beside NULLs. Output: the columns at `project` of
+    /// (input columns, an element of each list).
+    Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
 }
 
 /// An operator with the types around it.

@@ -6,14 +6,20 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Datum, ListArray, Scalar, UInt32Array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::kernels::cmp::{distinct, not_distinct};
-use arrow::compute::{concat, take};
+use arrow::compute::kernels::cmp::{distinct, eq, not_distinct};
+use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::{DataType, FieldRef, Int32Type};
 use weir_common::{Error, Result, SqlType};
 
 use super::call::{Call, Operand};
 use super::registry::{Param, Returns, Table, is};
 use crate::error::from_arrow;
+
+/// The UDF of `ARRAY[…]`: its arguments as a list.
+pub const MAKE_ARRAY: &str = "make_array";
+
+/// The UDF of `value = ANY (list)`.
+pub const ARRAY_CONTAINS: &str = "array_any_eq";
 
 const I: SqlType = SqlType::Int4;
 
@@ -49,6 +55,7 @@ pub(crate) fn register(t: &mut Table) {
         })
     });
     subscripts(t);
+    construction(t);
 }
 
 fn lengths(t: &mut Table) {
@@ -241,26 +248,54 @@ fn subscripts(t: &mut Table) {
         },
     );
     let params = [Param::AnyElement, Param::AnyArray];
-    t.generic("= any", "array_any_eq", &params, Returns::Is(SqlType::Bool), |call| {
-        let (list, values) = (call.list(1), call.any(0));
-        let found: Result<BooleanArray> = (0..call.rows)
-            .map(|row| {
-                if list.is_null(row) {
-                    return Ok(None);
-                }
-                let elements = list.at(row);
-                if values.is_null(row) {
-                    return Ok((elements.is_empty()).then_some(false));
-                }
-                let same = not_distinct(&elements, &element(call, 0, row)).map_err(from_arrow)?;
-                Ok(if same.true_count() > 0 {
-                    Some(true)
-                } else {
-                    (elements.null_count() == 0).then_some(false)
-                })
-            })
+    t.generic("= any", ARRAY_CONTAINS, &params, Returns::Is(SqlType::Bool), contains_value).strict = false;
+}
+
+/// `value = ANY (list)`: NULL when nothing is equal and something is NULL.
+fn contains_value(call: &Call<'_>) -> Result<ArrayRef> {
+    let (list, value) = (call.list(1), call.array(0));
+    let length = |row: usize| {
+        let at = list.index(row);
+        if list.array.is_null(at) { 0 } else { list.array.value_length(at) as usize }
+    };
+    let elements: UInt32Array = (0..call.rows)
+        .flat_map(|row| (0..length(row)).map(move |i| (row, i)))
+        .map(|(row, i)| list.array.value_offsets()[list.index(row)] as u32 + i as u32)
+        .collect();
+    let owner = |row: usize| if value.1 { 0 } else { row as u32 };
+    let owners: UInt32Array =
+        (0..call.rows).flat_map(|row| std::iter::repeat_n(owner(row), length(row))).collect();
+    let values = take(value.0, &owners, None).map_err(from_arrow)?;
+    let elements = take(list.array.values(), &elements, None).map_err(from_arrow)?;
+    let equal = eq(&values, &elements).map_err(from_arrow)?;
+    let mut next = 0;
+    let mut answer = |row: usize| {
+        let range = next..next + length(row);
+        next = range.end;
+        if list.is_null(row) || (call.any(0).is_null(row) && !range.is_empty()) {
+            return None;
+        }
+        match range.clone().any(|i| equal.is_valid(i) && equal.value(i)) {
+            true => Some(true),
+            false => range.clone().all(|i| equal.is_valid(i)).then_some(false),
+        }
+    };
+    Ok(Arc::new((0..call.rows).map(&mut answer).collect::<BooleanArray>()))
+}
+
+/// `ARRAY[…]` of one value at least.
+fn construction(t: &mut Table) {
+    t.unnamed(MAKE_ARRAY, 1, Returns::ArrayOf(0), |call| {
+        let field = item_field(call.result)?;
+        let items: Vec<_> = (0..call.len()).map(|i| call.array(i)).collect();
+        let arrays: Vec<&dyn Array> = items.iter().map(|(array, _)| array.as_ref()).collect();
+        let place = |row: usize, i: usize| (i, if items[i].1 { 0 } else { row });
+        let indices: Vec<(usize, usize)> = (0..call.rows)
+            .flat_map(|row| (0..items.len()).map(move |i| (row, i)))
+            .map(|(row, i)| place(row, i))
             .collect();
-        Ok(Arc::new(found?))
-    })
-    .strict = false;
+        let values = interleave(&arrays, &indices).map_err(from_arrow)?;
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(items.len(), call.rows));
+        Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None).map_err(from_arrow)?))
+    });
 }

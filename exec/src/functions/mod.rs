@@ -34,6 +34,7 @@ mod numeric;
 mod regex;
 mod registry;
 mod resolve;
+mod series;
 mod string;
 mod string_search;
 mod subquery;
@@ -47,11 +48,13 @@ pub mod aggregate;
 pub mod window;
 
 pub use aggregate::resolve_aggregate;
+pub use array::{ARRAY_CONTAINS, MAKE_ARRAY};
 pub use cast::resolve_cast;
 pub use coerce::common_type;
 pub use datetime_fields::resolve_extract;
-pub use registry::{by_name, registry};
+pub use registry::{by_name, is_list_maker, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
+pub use series::ORDINALS;
 pub use subquery::SINGLE_ROW;
 pub use window::resolve_window;
 
@@ -144,6 +147,7 @@ fn register_families(table: &mut registry::Table) {
     json_build::register(table);
     uuid::register(table);
     subquery::register(table);
+    series::register(table);
 }
 
 #[cfg(test)]

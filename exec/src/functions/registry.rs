@@ -4,11 +4,11 @@
 //! name ([`overloads`]), stored plans by UDF name ([`by_name`]). UDF names are PostgreSQL's `pg_proc` names where
 //! one exists; they are part of the format of stored plans and must not change their meaning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::{Operator, ScalarUDF};
 use weir_common::types::{NumericDisplay, NumericType};
 use weir_common::{Result, SqlType};
@@ -39,6 +39,8 @@ pub(crate) enum Returns {
     SameAs(usize),
     /// The element type of this array argument.
     ElementOf(usize),
+    /// An array of this argument's type.
+    ArrayOf(usize),
     /// A numeric that depends on the numeric arguments.
     Numeric(fn(&[NumericType]) -> NumericType),
 }
@@ -75,6 +77,7 @@ pub(crate) struct Table {
     overloads: HashMap<&'static str, Vec<Overload>>,
     udfs: HashMap<String, Arc<ScalarUDF>>,
     evaluators: HashMap<String, Eval>,
+    list_makers: HashSet<String>,
 }
 
 /// A parameter or result type that is always the same, short to write in tables.
@@ -137,15 +140,32 @@ impl Table {
         self.push(name, &params, returns, Body::Udf(udf)).volatile = true;
     }
 
+    /// Adds a strict, immutable function that gives the rows of a set-returning function as one list.
+    ///
+    /// DataFusion is told that it is volatile: else it makes a list of constants while it plans, and writes a million
+    /// values into the plan. What is true of it [`is_list_maker`] says.
+    pub(crate) fn list_maker(
+        &mut self,
+        sql: &'static str,
+        udf: &str,
+        params: &[Param],
+        returns: Returns,
+        eval: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+    ) -> &mut Overload {
+        let function = self.udf(udf, params.len(), &returns, true, eval);
+        self.list_makers.insert(udf.to_owned());
+        self.push(sql, params, returns, Body::Udf(function))
+    }
+
     /// Adds an immutable function that no SQL name means.
     pub(crate) fn unnamed(
         &mut self,
         udf: &str,
         params: usize,
-        result: SqlType,
+        returns: Returns,
         eval: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
     ) {
-        self.udf(udf, params, &Returns::Is(result), false, eval);
+        self.udf(udf, params, &returns, false, eval);
     }
 
     /// Adds another name or other parameter types for a UDF that is there already.
@@ -225,6 +245,7 @@ impl Returns {
             Returns::Is(ty) => ty.clone(),
             Returns::SameAs(i) => args[*i].clone(),
             Returns::ElementOf(i) => element_of(&args[*i]),
+            Returns::ArrayOf(i) => SqlType::Array(Box::new(args[*i].clone())),
             Returns::Numeric(of) => {
                 let numerics: Vec<NumericType> = args
                     .iter()
@@ -261,6 +282,12 @@ fn arrow_result(returns: &Returns) -> ArrowResult {
             ArrowResult::From(Arc::new(move |args| match &args[i] {
                 DataType::List(element) => element.data_type().clone(),
                 other => other.clone(),
+            }))
+        }
+        Returns::ArrayOf(i) => {
+            let i = *i;
+            ArrowResult::From(Arc::new(move |args| {
+                DataType::List(Arc::new(Field::new_list_field(args[i].clone(), true)))
             }))
         }
         Returns::Numeric(of) => {
@@ -303,6 +330,12 @@ pub fn registry() -> &'static HashMap<String, Arc<ScalarUDF>> {
 /// What the registered UDF of this name runs.
 pub(crate) fn evaluator(name: &str) -> Option<Eval> {
     TABLE.evaluators.get(name).cloned()
+}
+
+/// Whether the UDF of this name gives the rows of a set-returning function as a list: immutable, whatever it says of
+/// itself.
+pub fn is_list_maker(name: &str) -> bool {
+    TABLE.list_makers.contains(name)
 }
 
 /// The UDF of this name, as a stored plan names it.

@@ -19,10 +19,32 @@ pub(crate) fn register(t: &mut Table) {
         call.build_bool(|row| Ok(text.at(row).starts_with(part.at(row))))
     });
     t.alias("^@", "starts_with", &[T, T], Returns::Is(SqlType::Bool));
+    t.one("like_escape", &[T, T], T, |call| {
+        let (pattern, escape) = (call.text(0), call.text(1));
+        call.build_text(|row, out| {
+            rewrite_escapes(pattern.at(row), escape.at(row).chars().next(), out);
+            Ok(())
+        })
+    });
     t.one("split_part", &[T, T, SqlType::Int4], T, |call| {
         let (text, delimiter, field) = (call.text(0), call.text(1), call.int4(2));
         call.build_str(|row| split_part(text.at(row), delimiter.at(row), field.at(row)))
     });
+}
+
+/// A LIKE pattern with another escape character, or none, rewritten to use the backslash.
+fn rewrite_escapes(pattern: &str, escape: Option<char>, out: &mut String) {
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                out.push('\\');
+                out.extend(chars.next());
+            }
+            '\\' => out.push_str("\\\\"),
+            c => out.push(c),
+        }
+    }
 }
 
 /// Characters before the first occurrence, plus one; 0 when there is none.

@@ -10,6 +10,7 @@ pub mod calc;
 mod checkpoint;
 pub mod hash_join;
 pub mod union;
+pub mod unnest;
 
 use std::sync::Arc;
 

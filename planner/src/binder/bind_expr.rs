@@ -184,7 +184,7 @@ impl Binder<'_> {
     fn make_array(&self, items: Vec<Typed>, element: &SqlType, position: Option<usize>) -> Result<Typed> {
         let ty = SqlType::Array(Box::new(element.clone()));
         let items: Result<Vec<Expr>> = items.into_iter().map(|item| self.coerce(item, element)).collect();
-        Ok(Typed::new(super::system_call::make_array(items?, element), ty, position))
+        Ok(Typed::new(super::system_call::make_array(items?, element)?, ty, position))
     }
 
     fn bind_access(&self, root: &SqlExpr, chain: &[AccessExpr], cx: ExprContext<'_>) -> Result<Typed> {
@@ -221,7 +221,11 @@ impl Binder<'_> {
             }
         };
         let index = self.coerce(index, &SqlType::Int4)?;
-        Ok(Typed::new(super::system_call::subscript(array.expr, index, base, &element), element, position))
+        let value = match base {
+            1 => super::system_call::registered("array_subscript", vec![array.expr, index])?,
+            _ => super::system_call::subscript(array.expr, index, base, &element),
+        };
+        Ok(Typed::new(value, element, position))
     }
 
     pub(crate) fn bind_exprs(&self, exprs: &[SqlExpr], cx: ExprContext<'_>) -> Result<Vec<Typed>> {

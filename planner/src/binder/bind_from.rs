@@ -1,19 +1,24 @@
 //! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, and functions.
 
-use datafusion::common::{Column, UnnestOptions};
+use datafusion::common::{Column, NullHandling};
 use datafusion::logical_expr::expr::Unnest;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Spanned, TableAlias, TableFactor, TableWithJoins,
 };
 use weir_common::{Error, Result, SqlState, SqlType};
+use weir_exec::functions::ORDINALS;
 
 use super::bind_expr::ExprContext;
 use super::bind_function::function_name;
-use super::bind_series::unnest_lists;
+use super::bind_set_function::{contains_set, unnest_lists};
 use super::scope::{Relation, Scope, ScopeColumn};
+use super::system_call::registered;
 use super::{Binder, plan_error};
 use crate::parser::fold;
+
+/// The clause that arguments of a function in FROM are bound in.
+pub(crate) const FUNCTIONS: &str = "functions in FROM";
 
 impl Binder<'_> {
     /// All items of a FROM clause, combined; one empty row without FROM.
@@ -77,7 +82,8 @@ impl Binder<'_> {
                 return self.bind_from_function(&call, alias.as_ref(), left, join, scope);
             }
             TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => {
-                return self.bind_unnest(array_exprs, *with_ordinality, alias.as_ref(), left, join, scope);
+                let arrays: Vec<&SqlExpr> = array_exprs.iter().collect();
+                return self.bind_unnest(&arrays, *with_ordinality, alias.as_ref(), left, join, scope);
             }
             TableFactor::Derived { lateral: true, subquery, alias, .. } => {
                 return self.bind_lateral(subquery, alias.as_ref(), left, scope);
@@ -165,17 +171,21 @@ impl Binder<'_> {
                 other => Err(Error::unsupported(format!("argument {other}"))),
             })
             .collect();
+        let args = args?;
+        if call.name == "unnest" && args.len() > 1 {
+            return self.bind_unnest(&args, call.ordinality, alias, left, join, scope);
+        }
         let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
         let around = scope.with_columns(&columns);
-        let cx = ExprContext::plain(&around, "functions in FROM");
+        let cx = ExprContext::plain(&around, FUNCTIONS);
         let position = call.args.first().and_then(|a| self.span_position(a.span()));
-        let typed = self.bind_call(&call.name, &args?, position, cx)?;
+        let typed = self.bind_call(&call.name, &args, position, cx)?;
         self.from_values(vec![(call.name.clone(), typed.expr, typed.ty)], call.ordinality, alias, left, join)
     }
 
     fn bind_unnest(
         &self,
-        arrays: &[SqlExpr],
+        arrays: &[&SqlExpr],
         ordinality: bool,
         alias: Option<&TableAlias>,
         left: Option<Relation>,
@@ -184,11 +194,11 @@ impl Binder<'_> {
     ) -> Result<Relation> {
         let columns = left.as_ref().map(|l| l.columns.clone()).unwrap_or_default();
         let around = scope.with_columns(&columns);
-        let cx = ExprContext::plain(&around, "functions in FROM");
+        let cx = ExprContext::plain(&around, FUNCTIONS);
         let calls: Result<Vec<_>> = arrays
             .iter()
             .map(|array| {
-                let typed = self.bind_call("unnest", &[array], self.position(array), cx)?;
+                let typed = self.bind_call("unnest", &[*array], self.position(array), cx)?;
                 Ok(("unnest".to_owned(), typed.expr, typed.ty))
             })
             .collect();
@@ -204,50 +214,80 @@ impl Binder<'_> {
         left: Option<Relation>,
         join: JoinType,
     ) -> Result<Relation> {
-        if ordinality {
-            return Err(
-                Error::unsupported("WITH ORDINALITY").with_hint("Use generate_series() or row_number().")
-            );
-        }
-        let Relation { plan, columns: mut all } = match left {
+        let Relation { mut plan, columns: mut all } = match left {
             Some(left) => left,
             None => Relation { plan: one_row()?, columns: Vec::new() },
         };
         let table = alias.map_or_else(|| values[0].0.clone(), |a| fold(&a.name));
-        let mut lists = Vec::new();
-        let mut scalars: Vec<Expr> = Vec::new();
-        for (i, (name, expr, ty)) in values.into_iter().enumerate() {
-            let plan_name = self.unique(&name);
-            let given = alias.and_then(|a| a.columns.get(i)).map(|c| fold(&c.name));
-            let shown = given.unwrap_or_else(|| if i == 0 && alias.is_some() { table.clone() } else { name });
-            all.push(ScopeColumn {
-                table: Some(table.clone()),
-                schema: None,
-                name: shown,
-                column: Column::new_unqualified(plan_name.clone()),
-                ty,
-                origin: None,
-                merged: false,
-            });
-            match expr {
-                Expr::Unnest(Unnest { expr, .. }) => lists.push((*expr, plan_name)),
-                other => scalars.push(other.alias(plan_name)),
-            }
+        let mut rows = self.function_rows(values, &table)?;
+        if ordinality {
+            self.add_ordinality(&mut rows)?;
         }
-        let mut plan = plan;
-        if !scalars.is_empty() {
+        let names: Vec<_> = alias.iter().flat_map(|a| a.columns.iter().map(|c| c.name.clone())).collect();
+        self.rename(&mut rows.columns, &table, &names)?;
+        if !rows.scalars.is_empty() {
             let kept = plan.schema().columns().into_iter().map(Expr::Column);
-            let exprs: Vec<Expr> = kept.chain(scalars).collect();
+            let exprs: Vec<Expr> = kept.chain(rows.scalars).collect();
             plan = LogicalPlanBuilder::from(plan)
                 .project(exprs)
                 .and_then(LogicalPlanBuilder::build)
                 .map_err(plan_error)?;
         }
-        if !lists.is_empty() {
-            let options = UnnestOptions::new().with_preserve_nulls(join == JoinType::Left);
-            plan = unnest_lists(plan, lists, options)?;
+        if !rows.lists.is_empty() {
+            let keeps_left = join == JoinType::Left;
+            let empty = if keeps_left { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+            plan = unnest_lists(plan, rows.lists, empty)?;
         }
+        all.extend(rows.columns);
         Ok(Relation { plan, columns: all })
+    }
+
+    /// The values of functions by what makes rows of them. A function that stands alone names its column by its alias.
+    fn function_rows(&self, values: Vec<(String, Expr, SqlType)>, table: &str) -> Result<FunctionRows> {
+        let alone = values.len() == 1;
+        let mut rows = FunctionRows::default();
+        for (name, expr, ty) in values {
+            let column = self.function_column(if alone { table } else { &name }, &name, ty);
+            let plan_name = column.column.name.clone();
+            rows.columns.push(column);
+            match expr {
+                Expr::Unnest(Unnest { expr, .. }) if !contains_set(&expr) => {
+                    rows.lists.push((*expr, plan_name))
+                }
+                expr if !contains_set(&expr) => rows.scalars.push(expr.alias(plan_name)),
+                _ => {
+                    let message = "set-returning functions must appear at top level of FROM";
+                    return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// WITH ORDINALITY: one more list beside the others, of their numbers.
+    fn add_ordinality(&self, rows: &mut FunctionRows) -> Result<()> {
+        let column = self.function_column("ordinality", "ordinality", SqlType::Int8);
+        let plan_name = column.column.name.clone();
+        rows.columns.push(column);
+        if rows.lists.is_empty() {
+            rows.scalars.push(lit(1i64).alias(plan_name));
+        } else {
+            let counted = rows.lists.iter().map(|(list, _)| list.clone()).collect();
+            rows.lists.push((registered(ORDINALS, counted)?, plan_name));
+        }
+        Ok(())
+    }
+
+    fn function_column(&self, name: &str, hint: &str, ty: SqlType) -> ScopeColumn {
+        ScopeColumn {
+            table: None,
+            schema: None,
+            name: name.to_owned(),
+            column: Column::new_unqualified(self.unique(hint)),
+            ty,
+            origin: None,
+            merged: false,
+        }
     }
 
     /// Columns whose type is still open become text, as PostgreSQL does at the edge of a subquery.
@@ -266,6 +306,14 @@ struct FromCall<'f> {
     name: String,
     args: &'f [FunctionArg],
     ordinality: bool,
+}
+
+/// What functions in FROM give: columns, of which some are lists to be made rows of. Each has a name in the plan.
+#[derive(Default)]
+struct FunctionRows {
+    columns: Vec<ScopeColumn>,
+    lists: Vec<(Expr, String)>,
+    scalars: Vec<Expr>,
 }
 
 /// A plan of one row without columns.

@@ -90,7 +90,7 @@ impl Binder<'_> {
             let message = format!("{what} specified, but {} is not an aggregate function", call.name);
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(position));
         }
-        if let Some(series) = self.bind_set_function(&call.name, &args, position)? {
+        if let Some(series) = self.bind_set_function(&call.name, &args, position, cx)? {
             return Ok(series);
         }
         self.bind_scalar_call(&call.name, args, position)

@@ -29,12 +29,20 @@ impl Binder<'_> {
         constraint: &JoinConstraint,
         scope: &Scope<'_>,
     ) -> Result<Lateral> {
-        let TableFactor::Derived { subquery: query, alias, .. } = &join.relation else {
-            return self.join_function(left, join, join_type, constraint, scope).map(Lateral::Joined);
-        };
         let around = scope.with_columns(&left.columns);
-        let mut right = self.lateral_query(query, alias.as_ref(), &around)?;
-        if outer_columns(&subquery(right.plan.clone())).is_empty() {
+        let mut right = match &join.relation {
+            TableFactor::Derived { subquery: query, alias, .. } => {
+                self.lateral_query(query, alias.as_ref(), &around)?
+            }
+            function => {
+                let right = self.bind_factor(function, None, JoinType::Inner, &around.inner())?;
+                if depends(&right.plan) && is_direct(join_type, constraint) {
+                    return self.join_function(left, join, join_type, constraint, scope).map(Lateral::Joined);
+                }
+                right
+            }
+        };
+        if !depends(&right.plan) {
             return Ok(Lateral::Independent(left, right));
         }
         if !matches!(join_type, JoinType::Inner | JoinType::Left) {
@@ -43,7 +51,7 @@ impl Binder<'_> {
                 "invalid reference to FROM-clause entry from a LATERAL subquery",
             )
             .with_detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference.")
-            .at(self.span_position(query.span())));
+            .at(self.span_position(join.relation.span())));
         }
         match constraint {
             JoinConstraint::None => {}
@@ -127,6 +135,7 @@ impl Binder<'_> {
         Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
     }
 
+    /// A function of the left side's columns is computed beside them: no join is needed.
     fn join_function(
         &self,
         left: Relation,
@@ -135,22 +144,29 @@ impl Binder<'_> {
         constraint: &JoinConstraint,
         scope: &Scope<'_>,
     ) -> Result<Relation> {
-        let condition = match constraint {
-            JoinConstraint::On(condition) if !is_true(condition) => Some(condition),
-            JoinConstraint::On(_) | JoinConstraint::None => None,
-            _ => return Err(unsupported_function_join()),
-        };
-        match join_type {
-            JoinType::Inner => {}
-            JoinType::Left if condition.is_none() => {}
-            _ => return Err(unsupported_function_join()),
-        }
         let relation = self.bind_factor(&join.relation, Some(left), join_type, scope)?;
-        let Some(condition) = condition else { return Ok(relation) };
+        let JoinConstraint::On(condition) = constraint else { return Ok(relation) };
+        if is_true(condition) {
+            return Ok(relation);
+        }
         let inside = scope.with_columns(&relation.columns);
         let cx = ExprContext::plain(&inside, "JOIN conditions");
         let condition = self.condition(self.bind_expr(condition, cx)?, "JOIN/ON")?;
         Ok(Relation { plan: filtered(relation.plan, condition)?, columns: relation.columns })
+    }
+}
+
+/// Whether a lateral item names what is to its left.
+fn depends(plan: &LogicalPlan) -> bool {
+    !outer_columns(&subquery(plan.clone())).is_empty()
+}
+
+/// Whether a join with a function gives each left row its elements, and drops pairs by the condition at most.
+fn is_direct(join_type: JoinType, constraint: &JoinConstraint) -> bool {
+    match (join_type, constraint) {
+        (JoinType::Inner, JoinConstraint::None | JoinConstraint::On(_)) => true,
+        (JoinType::Left, JoinConstraint::On(condition)) => is_true(condition),
+        _ => false,
     }
 }
 
@@ -160,11 +176,6 @@ fn filtered(plan: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
 
 fn is_true(condition: &SqlExpr) -> bool {
     condition.to_string().eq_ignore_ascii_case("true")
-}
-
-fn unsupported_function_join() -> Error {
-    Error::unsupported("this kind of join with a function")
-        .with_hint("Use CROSS JOIN or LEFT JOIN … ON true, or a subquery around the function.")
 }
 
 /// Whether a FROM item may name columns of what is to its left.

@@ -288,7 +288,9 @@ impl Binder<'_> {
         let mut pattern = self.bind_expr(pattern, cx)?;
         if let Some(escape) = escape_character(escape.as_ref()).map_err(|e| e.at(position))? {
             let text = self.coerce(pattern, &SqlType::Text)?;
-            pattern = Typed::new(super::system_call::like_escape(text, escape), SqlType::Text, position);
+            let escape = Expr::Literal(ScalarValue::Utf8(Some(escape)), None);
+            let rewritten = super::system_call::registered("like_escape", vec![text, escape])?;
+            pattern = Typed::new(rewritten, SqlType::Text, position);
         }
         let expr = self.like(operand, pattern, *negated, insensitive, position)?;
         Ok(Typed::new(expr, SqlType::Bool, start))

@@ -1,7 +1,7 @@
 //! SELECT: the select list over FROM, WHERE, GROUP BY, HAVING, window functions, DISTINCT and ORDER BY.
 //!
 //! ```text
-//!   FROM ─ WHERE ─ Aggregate ─ HAVING ─ Window ─ Unnest ─ Projection ─ DISTINCT ─ Sort ─ Projection
+//!   FROM ─ WHERE ─ Unnest ─ Aggregate ─ HAVING ─ Window ─ Unnest ─ Projection ─ DISTINCT ─ Sort ─ Projection
 //! ```
 //! Every expression is bound over FROM; each step rewrites the expressions that later steps need over its own
 //! output. ORDER BY may need columns that are not in the select list: they travel along hidden and are dropped last.
@@ -55,7 +55,7 @@ impl Binder<'_> {
             plan = filter(plan, self.condition(self.bind_expr(condition, cx)?, "WHERE")?)?;
         }
         let mut items = self.bind_items(&select.projection, &inside)?;
-        let groups = self.bind_groups(&select.group_by, &items, &inside)?;
+        let mut groups = self.bind_groups(&select.group_by, &items, &inside)?;
         let having_cx = ExprContext { scope: &inside, clause: "HAVING", aggregates: true, windows: false };
         let having = select.having.as_ref().map(|e| self.condition(self.bind_expr(e, having_cx)?, "HAVING"));
         let mut having = having.transpose()?;
@@ -71,13 +71,16 @@ impl Binder<'_> {
         if is_grouped {
             let mut exprs = expressions(&mut items, &mut keys, &mut distinct_on);
             exprs.extend(having.as_mut());
+            plan = self.expand_sets(plan, groups.iter_mut().collect(), exprs)?;
+            let mut exprs = expressions(&mut items, &mut keys, &mut distinct_on);
+            exprs.extend(having.as_mut());
             plan = self.group(plan, groups, exprs, inside.columns)?;
         }
         if let Some(condition) = having {
             plan = filter(plan, condition)?;
         }
         plan = self.apply_windows(plan, expressions(&mut items, &mut keys, &mut distinct_on))?;
-        plan = self.expand_sets(plan, expressions(&mut items, &mut keys, &mut distinct_on))?;
+        plan = self.expand_sets(plan, expressions(&mut items, &mut keys, &mut distinct_on), Vec::new())?;
         let is_distinct = matches!(select.distinct, Some(Distinct::Distinct));
         self.finish_select(plan, items, keys, distinct_on, is_distinct)
     }

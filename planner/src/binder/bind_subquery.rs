@@ -223,7 +223,7 @@ impl Binder<'_> {
             _ => self.cast_explicitly(array, &SqlType::Array(Box::new(common.clone())), position)?.expr,
         };
         let value = self.coerce(value, &common)?;
-        Ok(system_call::array_contains(value, stored))
+        system_call::registered(functions::ARRAY_CONTAINS, vec![value, stored])
     }
 
     /// `ARRAY(SELECT …)`: an aggregate of the rows in their order; no row gives an empty array.
@@ -253,7 +253,7 @@ impl Binder<'_> {
             .and_then(LogicalPlanBuilder::build)
             .map_err(plan_error)?;
         let array = Expr::ScalarSubquery(subquery(plan));
-        let empty = system_call::make_array(Vec::new(), &column.ty);
+        let empty = system_call::make_array(Vec::new(), &column.ty)?;
         let is_null = Expr::IsNull(Box::new(array.clone()));
         Ok(Typed::new(super::bind_operator::if_then_else(is_null, empty, array), ty, position))
     }

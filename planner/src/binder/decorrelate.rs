@@ -11,6 +11,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder
 use weir_common::{Error, Result};
 
 use super::bind_operator::not_if;
+use super::dependent_join::Domain;
 use super::single_value::SINGLE_VALUE;
 use super::{Binder, plan_error};
 
@@ -116,6 +117,9 @@ impl Binder<'_> {
         columns: &[Column],
         join: JoinType,
     ) -> Result<LogicalPlan> {
+        if join == JoinType::Inner && is_row_wise(subquery) {
+            return self.push_domain(subquery, &Domain::of_rows(outer));
+        }
         let domain = self.domain(&outer, columns)?;
         let pushed = self.push_domain(subquery, &domain)?;
         self.join_domain(outer, pushed, &domain, join)
@@ -151,7 +155,7 @@ fn dependents(node: &LogicalPlan, is_filter: bool) -> Vec<Expr> {
             let (subquery, ours) = match e {
                 Expr::ScalarSubquery(s) => (s, !is_plain_aggregate(&s.subquery)),
                 // DataFusion turns predicates of a Filter into semi joins.
-                Expr::Exists(e) => (&e.subquery, !is_filter),
+                Expr::Exists(e) => (&e.subquery, !is_filter || unnests_outer(&e.subquery.subquery)),
                 Expr::InSubquery(e) => (&e.subquery, !is_filter),
                 _ => return Ok(TreeNodeRecursion::Continue),
             };
@@ -200,6 +204,30 @@ pub(crate) fn is_plain_choice(plan: &LogicalPlan) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether rows are made out of values of the outer row, below which nothing can be pulled up.
+pub(crate) fn unnests_outer(plan: &LogicalPlan) -> bool {
+    let makes_rows = |node: &LogicalPlan| matches!(node, LogicalPlan::Unnest(_) | LogicalPlan::Values(_));
+    plan.exists(|node| Ok(makes_rows(node) && !node.all_out_ref_exprs().is_empty())).unwrap_or(true)
+}
+
+/// Whether a plan makes rows out of the outer row alone, each by itself: then the outer rows can stand in for the domain,
+/// copies and all, and no join is needed.
+pub(crate) fn is_row_wise(plan: &LogicalPlan) -> bool {
+    let no_query = |e: &Expr| !e.exists(|e| Ok(is_query(e))).unwrap_or(true);
+    let input_too = match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Unnest(_) => true,
+        LogicalPlan::Sort(sort) => sort.fetch.is_none(),
+        LogicalPlan::Values(_) => !plan.all_out_ref_exprs().is_empty(),
+        LogicalPlan::EmptyRelation(one) => one.produce_one_row,
+        _ => false,
+    };
+    input_too && plan.expressions().iter().all(no_query) && plan.inputs().into_iter().all(is_row_wise)
+}
+
+fn is_query(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
 }
 
 fn is_equality_with_outer(expr: &Expr) -> bool {

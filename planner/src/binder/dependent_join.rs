@@ -11,12 +11,13 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType, NullEquality, UnnestOptions};
+use datafusion::common::{Column, JoinType, NullEquality, NullHandling, UnnestOptions};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Union,
-    Window, WindowFrame, lit,
+    Values, Window, WindowFrame, lit,
 };
 use datafusion::scalar::ScalarValue;
 use weir_common::{Error, Result};
@@ -24,7 +25,9 @@ use weir_exec::functions;
 
 use super::bind_operator::{binary, if_then_else};
 use super::bind_order::{sort_below, with_sort_keys};
+use super::bind_set_function::unnest_lists;
 use super::bind_window::window_plan;
+use super::system_call::registered;
 use super::{Binder, plan_error};
 
 /// D: its plan, and for each outer column the name it has in it.
@@ -65,6 +68,9 @@ impl Binder<'_> {
     pub(crate) fn push_domain(&self, plan: &LogicalPlan, domain: &Domain) -> Result<LogicalPlan> {
         self.deeper(|| {
             if !names_domain(plan, domain) {
+                if matches!(plan, LogicalPlan::EmptyRelation(one) if one.produce_one_row) {
+                    return Ok(domain.plan.clone());
+                }
                 return build(LogicalPlanBuilder::from(domain.plan.clone()).cross_join(plan.clone()));
             }
             self.push_into(plan, domain)
@@ -93,6 +99,7 @@ impl Binder<'_> {
             LogicalPlan::Limit(limit) => self.push_into_limit(limit, domain),
             LogicalPlan::Window(window) => self.push_into_window(window, domain),
             LogicalPlan::Union(union) => self.push_into_union(union, domain),
+            LogicalPlan::Values(values) => push_into_values(values, domain),
             LogicalPlan::Unnest(unnest) => {
                 let input = self.push_domain(&unnest.input, domain)?;
                 let columns = unnest.exec_columns.clone();
@@ -260,7 +267,24 @@ impl Binder<'_> {
     }
 }
 
+/// Rows of expressions over the domain: in each column an array of the rows' values, unnested side by side.
+fn push_into_values(values: &Values, domain: &Domain) -> Result<LogicalPlan> {
+    let array = |(i, field): (usize, &FieldRef)| {
+        let items: Result<Vec<Expr>> =
+            values.values.iter().map(|row| domain.replace(row[i].clone())).collect();
+        Ok((registered(functions::MAKE_ARRAY, items?)?, field.name().clone()))
+    };
+    let arrays: Result<Vec<_>> = values.schema.fields().iter().enumerate().map(array).collect();
+    unnest_lists(domain.plan.clone(), arrays?, NullHandling::Drop)
+}
+
 impl Domain {
+    /// All rows of a plan, copies too.
+    pub(crate) fn of_rows(plan: LogicalPlan) -> Domain {
+        let columns = plan.schema().columns().into_iter().map(|column| (column.clone(), column)).collect();
+        Domain { plan, columns }
+    }
+
     /// The domain's columns as expressions.
     pub(crate) fn exprs(&self) -> Vec<Expr> {
         self.columns.iter().map(|(_, column)| Expr::Column(column.clone())).collect()

@@ -22,6 +22,7 @@ use weir_exec::functions;
 
 use super::bind_operator::{binary, not_if};
 use super::bind_subquery::subquery;
+use super::decorrelate::unnests_outer;
 use super::{Binder, plan_error};
 
 type DfResult<T> = datafusion::common::Result<T>;
@@ -92,7 +93,10 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
             }
             inner => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
         },
-        Expr::InSubquery(test) if !test.negated => Ok(Expr::InSubquery(test)),
+        Expr::InSubquery(test) if !test.negated => match unnests_outer(&test.subquery.subquery) {
+            true => Parts::of(&test, outer)?.equal(false),
+            false => Ok(Expr::InSubquery(test)),
+        },
         Expr::InSubquery(test) if top && test.subquery.outer_ref_columns.is_empty() => {
             Ok(Expr::InSubquery(test))
         }

@@ -32,8 +32,8 @@ mod bind_relation;
 mod bind_rules;
 mod bind_select;
 mod bind_sequence;
-mod bind_series;
 mod bind_session;
+mod bind_set_function;
 mod bind_set_operation;
 mod bind_show;
 mod bind_statement;
@@ -54,6 +54,7 @@ mod typed;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::bind_values::fold_constant;
 pub(crate) use self::single_value::SINGLE_VALUE;
 
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,5 @@
 //! Functions made for one statement: the catalog's functions with the session's context inside, casts to and from
-//! `regclass` and its kin, array construction and subscripts.
+//! `regclass` and its kin, subscripts of the catalog's vectors.
 //!
 //! Invariants: a call closes over one immutable context, so it is stable within the statement; none of these is
 //! in the registry, so none may stand in a view's plan.
@@ -7,11 +7,10 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, UInt32Array};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute;
-use arrow::datatypes::{DataType, Field, Int32Type};
-use datafusion::common::Result as DfResult;
+use arrow::datatypes::{DataType, Int32Type};
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
@@ -19,7 +18,7 @@ use weir_catalog::functions::{self as catalog_functions, FunctionContext, System
 use weir_catalog::system::Setting;
 use weir_common::{Error, Result, SqlType};
 use weir_exec::error::into_datafusion;
-use weir_exec::functions::CastContext;
+use weir_exec::functions::{self, CastContext};
 
 use super::Binder;
 use super::typed::Typed;
@@ -167,27 +166,19 @@ impl Binder<'_> {
     }
 }
 
-/// `ARRAY[…]` of elements of one type.
-pub(crate) fn make_array(items: Vec<Expr>, element: &SqlType) -> Expr {
-    let data_type = element.arrow();
-    let list = SqlType::Array(Box::new(element.clone())).arrow();
-    call("make_array", items, list, Volatility::Immutable, move |items, rows| {
-        interleave(items, rows, &data_type)
-    })
+/// A call of a function of the registry over arguments that have the right types already.
+pub(crate) fn registered(name: &str, args: Vec<Expr>) -> Result<Expr> {
+    let function = functions::by_name(name);
+    function.map(|f| f.call(args)).ok_or_else(|| Error::internal(format!("no function named {name}")))
 }
 
-fn interleave(items: &[ArrayRef], rows: usize, element: &DataType) -> Result<ArrayRef> {
-    let field = Arc::new(Field::new_list_field(element.clone(), true));
-    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(items.len(), rows));
-    if items.is_empty() || rows == 0 {
-        let values = arrow::array::new_empty_array(element);
-        return Ok(Arc::new(ListArray::try_new(field, offsets, values, None).map_err(Error::internal)?));
+/// `ARRAY[…]` of elements of one type.
+pub(crate) fn make_array(items: Vec<Expr>, element: &SqlType) -> Result<Expr> {
+    if items.is_empty() {
+        let empty = ScalarValue::List(ScalarValue::new_list_nullable(&[], &element.arrow()));
+        return Ok(Expr::Literal(empty, None));
     }
-    let arrays: Vec<&dyn Array> = items.iter().map(AsRef::as_ref).collect();
-    let indices: Vec<(usize, usize)> =
-        (0..rows).flat_map(|row| (0..items.len()).map(move |i| (i, row))).collect();
-    let values = compute::interleave(&arrays, &indices).map_err(Error::internal)?;
-    Ok(Arc::new(ListArray::try_new(field, offsets, values, None).map_err(Error::internal)?))
+    registered(functions::MAKE_ARRAY, items)
 }
 
 /// `a[i]`, NULL outside; `base` is the subscript of the first element.
@@ -205,69 +196,4 @@ pub(crate) fn subscript(array: Expr, index: Expr, base: i32, element: &SqlType) 
         let indices: UInt32Array = (0..rows).map(place).collect();
         compute::take(list.values(), &indices, None).map_err(Error::internal)
     })
-}
-
-/// `value = ANY (list)` for a list of the value's Arrow type: NULL when nothing is equal and something is NULL.
-pub(crate) fn array_contains(value: Expr, list: Expr) -> Expr {
-    call("array_contains", vec![value, list], DataType::Boolean, Volatility::Immutable, move |args, rows| {
-        let list = args[1].as_list::<i32>();
-        let indices: UInt32Array = (0..rows)
-            .flat_map(|row| std::iter::repeat_n(row as u32, list.value_length(row).max(0) as usize))
-            .collect();
-        let (first, last) = (list.value_offsets()[0], list.value_offsets()[rows]);
-        let items = list.values().slice(first as usize, (last - first) as usize);
-        let values = compute::take(&args[0], &indices, None).map_err(Error::internal)?;
-        let equal = compute::kernels::cmp::eq(&values, &items).map_err(Error::internal)?;
-        let answer = |row: usize| {
-            if list.is_null(row) || args[0].is_null(row) && list.value_length(row) > 0 {
-                return None;
-            }
-            let from = (list.value_offsets()[row] - first) as usize;
-            let found = &equal.slice(from, list.value_length(row) as usize);
-            if found.iter().any(|e| e == Some(true)) {
-                Some(true)
-            } else {
-                (found.null_count() == 0).then_some(false)
-            }
-        };
-        Ok(Arc::new((0..rows).map(answer).collect::<BooleanArray>()))
-    })
-}
-
-/// A LIKE pattern with another escape character, rewritten to use the backslash.
-pub(crate) fn like_escape(pattern: Expr, escape: String) -> Expr {
-    let name = format!("like_escape_{escape}");
-    call(&name, vec![pattern], DataType::Utf8, Volatility::Immutable, move |args, _| {
-        let patterns = args[0].as_string::<i32>();
-        let rewritten: StringArray =
-            patterns.iter().map(|p| p.map(|p| rewrite_escapes(p, escape.chars().next()))).collect();
-        Ok(Arc::new(rewritten))
-    })
-}
-
-fn rewrite_escapes(pattern: &str, escape: Option<char>) -> String {
-    let mut rewritten = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            c if Some(c) == escape => {
-                rewritten.push('\\');
-                rewritten.extend(chars.next());
-            }
-            '\\' => rewritten.push_str("\\\\"),
-            c => rewritten.push(c),
-        }
-    }
-    rewritten
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_are_rewritten_to_backslashes() {
-        assert_eq!(rewrite_escapes("a/%b\\_/", Some('/')), "a\\%b\\\\_\\");
-        assert_eq!(rewrite_escapes("a\\%", None), "a\\\\%");
-    }
 }

@@ -69,6 +69,10 @@ fn render_operator(operator: &OperatorSpec) -> String {
             format!("HashJoin {{ {kind}left: {}, right: {} }}", list(left_keys), list(right_keys))
         }
         OperatorSpec::Union => "Union".to_string(),
+        OperatorSpec::Unnest { lists, outer, project } => {
+            let outer = if *outer { "outer, " } else { "" };
+            format!("Unnest {{ {outer}{} lists, {} columns }}", lists.len(), project.len())
+        }
     }
 }
 

@@ -48,6 +48,11 @@ fn render_node(plan: &StreamPlan) -> String {
         }
         StreamNode::HashJoin { .. } => render_join(plan),
         StreamNode::Union => "StreamUnion".to_string(),
+        StreamNode::Unnest { lists, outer, .. } => {
+            let outer = if *outer { "outer, " } else { "" };
+            let lists = list(lists.iter().map(|list| render_expr(list, &input_names())));
+            format!("StreamUnnest {{ {outer}lists: {lists}, output: {} }}", list(names(&plan.columns)))
+        }
         StreamNode::Materialize { name, key, .. } => {
             let key = match key {
                 RelationKey::Columns(key) => list(key.iter().map(|i| &plan.columns[*i].name)),

@@ -3,12 +3,12 @@
 //! ```text
 //!   Calc(Calc(x))       →  Calc(x)                 unless a computed column would be computed twice
 //!   Calc(Scan[a,b,c])   →  Calc(Scan[b])           a scan reads only the columns that are used
-//!   Calc(HashJoin)      →  Calc(HashJoin[project]) a join emits only the columns that are used
+//!   Calc(HashJoin)      →  Calc(HashJoin[project]) a join emits only the columns that are used, so does an Unnest
 //!   Calc that changes nothing  →  its input
 //! ```
 //!
 //! Place in the flow: the lowering makes every Calc through [`calc`]. Invariants: the rows and their order of
-//! columns are exactly those of `SELECT project FROM input WHERE filter`; a scan or join is never left without any
+//! columns are exactly those of `SELECT project FROM input WHERE filter`; a scan, join or Unnest is never left without any
 //! column, since a batch without columns is the hard case of every encoding.
 
 use arrow::datatypes::DataType;
@@ -26,9 +26,10 @@ pub fn calc(
 ) -> StreamPlan {
     match &input.node {
         StreamNode::Calc { .. } => merge_or_stack(input, filter, project, columns),
-        StreamNode::Scan { .. } | StreamNode::Source { .. } | StreamNode::HashJoin { .. } => {
-            narrow(input, filter, project, columns)
-        }
+        StreamNode::Scan { .. }
+        | StreamNode::Source { .. }
+        | StreamNode::HashJoin { .. }
+        | StreamNode::Unnest { .. } => narrow(input, filter, project, columns),
         _ => stack(input, filter, project, columns),
     }
 }
@@ -154,6 +155,9 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
         StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
             let project = pick(&project);
             StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project }
+        }
+        StreamNode::Unnest { lists, outer, project } => {
+            StreamNode::Unnest { lists, outer, project: pick(&project) }
         }
         other => unreachable!("a {other:?} cannot leave out columns"),
     };

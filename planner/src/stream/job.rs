@@ -119,6 +119,11 @@ fn kind(plan: &StreamPlan) -> JobNodeKind {
                 right_mode: mode(1),
             })
         }
+        StreamNode::Unnest { lists, outer, project } => JobNodeKind::Operator(OperatorSpec::Unnest {
+            lists: lists.clone(),
+            outer: *outer,
+            project: project.clone(),
+        }),
         StreamNode::Union | StreamNode::Materialize { .. } | StreamNode::Sink { .. } => {
             JobNodeKind::Operator(OperatorSpec::Union)
         }

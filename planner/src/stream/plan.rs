@@ -51,6 +51,9 @@ pub enum StreamNode {
     },
     /// UNION ALL.
     Union,
+    /// A row for each element of the lists, side by side; with `outer` one of NULLs where there is none. `project`
+    /// counts the input's columns first, then an element of each list.
+    Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
     /// The root of a view: rows become the relation's.
     Materialize { relation: ObjectId, name: String, key: RelationKey },
     /// The root of a sink job.

@@ -127,6 +127,7 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         StreamNode::Scan { .. }
         | StreamNode::Source { .. }
         | StreamNode::Values { .. }
+        | StreamNode::Unnest { .. }
         | StreamNode::Union => None,
         StreamNode::Calc { project, .. } => projected(inputs[0].traits.key.as_deref()?, project),
         StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
@@ -199,6 +200,13 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
         StreamNode::Scan { .. } | StreamNode::Source { .. } | StreamNode::Values { .. } => Distribution::Any,
         StreamNode::Calc { project, .. } => match &inputs[0].traits.distribution {
             Distribution::ByKey(columns) => by_key(projected(columns, project)),
+            other => other.clone(),
+        },
+        // Elements stay where their list was.
+        StreamNode::Unnest { project, .. } => match &inputs[0].traits.distribution {
+            Distribution::ByKey(columns) => {
+                by_key(columns.iter().map(|column| project.iter().position(|p| p == column)).collect())
+            }
             other => other.clone(),
         },
         StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),

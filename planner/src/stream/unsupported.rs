@@ -7,6 +7,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
+use weir_exec::functions::is_list_maker;
 
 use crate::stream::set_operation::BagOperation;
 
@@ -32,10 +33,7 @@ fn is_never_streaming(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::Sort(sort) => sort.fetch.is_some(),
         LogicalPlan::Distinct(distinct) => matches!(distinct, Distinct::On(_)),
-        LogicalPlan::Limit(_)
-        | LogicalPlan::Window(_)
-        | LogicalPlan::Unnest(_)
-        | LogicalPlan::RecursiveQuery(_) => true,
+        LogicalPlan::Limit(_) | LogicalPlan::Window(_) | LogicalPlan::RecursiveQuery(_) => true,
         LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<BagOperation>().is_none(),
         _ => false,
     }
@@ -51,7 +49,6 @@ pub fn node(plan: &LogicalPlan) -> Error {
             "a window function",
             "Use GROUP BY with an aggregate, or put the window function into the query that reads the view.",
         ),
-        LogicalPlan::Unnest(_) => ("unnest", "Unnest arrays in the query that reads the view."),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "Write the levels of the recursion as joins."),
         LogicalPlan::Distinct(Distinct::On(_)) => (
             "DISTINCT ON",
@@ -83,6 +80,7 @@ fn check_functions(expr: &Expr) -> Result<()> {
     let visited = expr.apply(|e| {
         if let Expr::ScalarFunction(call) = e
             && call.func.signature().volatility != Volatility::Immutable
+            && !is_list_maker(call.func.name())
         {
             changing = Some(call.func.name().to_string());
             return Ok(TreeNodeRecursion::Stop);

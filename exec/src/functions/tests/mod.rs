@@ -9,6 +9,7 @@ mod compare;
 mod datetime;
 mod json_array;
 mod resolution;
+mod series;
 mod string;
 
 use std::sync::Arc;
@@ -63,6 +64,11 @@ fn dates_and_times_are_postgresql_s() {
 #[test]
 fn json_and_arrays_are_postgresql_s() {
     check(json_array::CASES);
+}
+
+#[test]
+fn series_are_postgresql_s() {
+    check(series::CASES);
 }
 
 #[test]

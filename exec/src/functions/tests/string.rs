@@ -53,6 +53,8 @@ pub(super) const CASES: &[Case] = &[
     ("strpos", &["text:äöü", "text:ü"], "3"),
     ("strpos", &["text:a", "text:"], "1"),
     ("starts_with", &["text:alphabet", "text:alph"], "t"),
+    ("like_escape", &[r"text:a/%b\_/", "text:/"], r"a\%b\\_\"),
+    ("like_escape", &[r"text:a\%", "text:"], r"a\\%"),
     ("split_part", &["text:abc~@~def~@~ghi", "text:~@~", "int4:2"], "def"),
     ("split_part", &["text:abc,def,ghi", "text:,", "int4:-1"], "ghi"),
     ("split_part", &["text:abc,def", "text:,", "int4:0"], "22023 field position must not be zero"),

@@ -9,6 +9,7 @@
 mod aggregate;
 mod join;
 mod scan;
+mod unnest;
 mod values;
 
 use arrow::datatypes::Field;
@@ -35,6 +36,7 @@ pub fn lower(plan: &LogicalPlan) -> Result<StreamPlan> {
         LogicalPlan::Union(union) => lower_union(union),
         LogicalPlan::SubqueryAlias(alias) => Ok(lower(&alias.input)?.renamed(columns_of(&alias.schema))),
         LogicalPlan::Values(values) => values::lower_values(values),
+        LogicalPlan::Unnest(unnest) => unnest::lower_unnest(unnest),
         LogicalPlan::EmptyRelation(empty) => values::lower_empty(empty),
         // A view has no order; PostgreSQL lets one be written.
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => lower(&sort.input),

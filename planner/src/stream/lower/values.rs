@@ -10,6 +10,7 @@ use datafusion::logical_expr::{EmptyRelation, Expr, Values};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 
+use crate::binder::fold_constant;
 use crate::stream::lower::columns_of;
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 
@@ -45,8 +46,14 @@ fn constant(expr: &Expr, ty: &DataType) -> Result<ScalarValue> {
         Expr::Alias(alias) => constant(&alias.expr, ty),
         Expr::Literal(value, _) if value.data_type() == *ty => Ok(value.clone()),
         Expr::Literal(value, _) => value.cast_to(ty).map_err(from_datafusion),
-        _ => Err(Error::unsupported("an expression that is not constant in VALUES in a materialized view")
-            .with_hint("Use constants in VALUES, or a table.")),
+        // The rules leave what they cannot compute; computing it says why.
+        other => match fold_constant(other.clone())? {
+            folded @ Expr::Literal(..) => constant(&folded, ty),
+            _ => {
+                Err(Error::unsupported("an expression that is not constant in VALUES in a materialized view")
+                    .with_hint("Use constants in VALUES, or a table."))
+            }
+        },
     }
 }
 

@@ -172,3 +172,42 @@ fn the_clock_is_refused() {
     let error = plan("SELECT id FROM t WHERE now() > '2020-01-01'").unwrap_err();
     assert_eq!(error.state(), weir_common::SqlState::FEATURE_NOT_SUPPORTED);
 }
+
+#[test]
+fn unnest_keeps_the_columns_that_are_read() {
+    let sql = "SELECT b.auction, w, n FROM bid b LEFT JOIN unnest(ARRAY[b.bidder, b.price]) WITH ORDINALITY AS x(w, n) ON true \
+               WHERE b.price > 5";
+    assert_snapshot!(stream(sql), @"
+    StreamMaterialize { m: [auction, w, n], key: none }  mode=append key=none dist=any state=none
+      StreamUnnest { outer, lists: [__common_expr_1, ordinals(__common_expr_1)], output: [auction, unnest, ordinality] }  mode=append key=none dist=any state=none
+        StreamCalc { filter: price > 5, project: [auction, make_array(bidder, price) AS __common_expr_1] }  mode=append key=none dist=any state=none
+          StreamSource { bid: [auction, bidder, price] }  mode=append key=none dist=any state=none
+    ");
+    assert_snapshot!(stream("SELECT unnest(string_to_array(s, ',')) AS word, count(*) FROM t GROUP BY word"), @"
+    StreamMaterialize { m: [word, count], key: [word] }  mode=retract key=[0] dist=by[0] state=none
+      StreamAggregate { group: [set], calls: [count(*)] }  mode=retract key=[0] dist=by[0] state=one row for each (set)
+        StreamUnnest { lists: [text_to_array(s, ',')], output: [set] }  mode=retract key=none dist=any state=none
+          StreamScan { t: [s] }  mode=retract key=none dist=any state=none
+    ");
+}
+
+#[test]
+fn a_constant_series_is_not_made_while_planning() {
+    assert_snapshot!(stream("SELECT g FROM generate_series(1, 40000000) AS g WHERE g % 1000000 = 0"), @"
+    StreamMaterialize { m: [g], key: none }  mode=append key=none dist=any state=none
+      StreamCalc { filter: int4mod(generate_series, 1000000) = 0, project: [generate_series] }  mode=append key=none dist=any state=none
+        StreamUnnest { lists: [generate_series_int4(1, 40000000)], output: [generate_series] }  mode=append key=none dist=any state=none
+          StreamValues { rows: 1 }  mode=append key=none dist=any state=none
+    ");
+}
+
+#[test]
+fn a_row_wise_lateral_subquery_needs_no_join() {
+    let sql = "SELECT t.id, x.k, x.w FROM t, LATERAL (VALUES ('v', t.v), ('id', t.id::int8)) AS x(k, w) WHERE x.w > 1";
+    assert_snapshot!(stream(sql), @"
+    StreamMaterialize { m: [id, k, w], key: none }  mode=retract key=none dist=by[0, 1, 2] state=none
+      StreamCalc { filter: column2 > 1, project: [id, column1, column2] }  mode=retract key=none dist=any state=none
+        StreamUnnest { lists: [ARRAY['v', 'id'], make_array(v, id::Int64)], output: [id, column1, column2] }  mode=retract key=none dist=any state=none
+          StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
+    ");
+}
