@@ -9,6 +9,7 @@
 pub mod csv;
 pub mod postgres;
 pub mod raw;
+pub mod tpch;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
