@@ -39,6 +39,7 @@ pub enum Statement {
     },
     Copy(Box<Copy>),
     CreateTable(CreateTable),
+    CreateTableAs(CreateTableAs),
     CreateSource(CreateSource),
     CreateView(CreateView),
     CreateSink(CreateSink),
@@ -189,6 +190,18 @@ pub struct CreateTable {
 
 /// `WITH (k = 'v', …)`: keys in lower case unless quoted, dots kept.
 pub type Options = BTreeMap<String, String>;
+
+/// CREATE TABLE … AS query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTableAs {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<Ident>,
+    pub query: Box<Query>,
+    /// The text of the query as written.
+    pub query_sql: String,
+    pub with_data: bool,
+}
 
 /// CREATE SOURCE.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,8 +13,8 @@ use crate::ast::ParsedStatement;
 use crate::copy::{BoundCopyFrom, BoundCopyTo};
 
 pub use ddl::{
-    BoundAlter, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateView,
-    BoundDrop, DropKind, NewName, OwnedSequence, columns_of,
+    BoundAlter, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
+    BoundCreateTableAs, BoundCreateView, BoundDrop, DropKind, NewName, OwnedSequence, columns_of,
 };
 
 /// A column of a result as the client sees it.
@@ -227,6 +227,7 @@ pub enum BoundStatement {
     CopyFrom(BoundCopyFrom),
     CopyTo(BoundCopyTo),
     CreateTable(BoundCreateTable),
+    CreateTableAs(BoundCreateTableAs),
     CreateSource(BoundCreateSource),
     CreateView(BoundCreateView),
     CreateMaterializedView(BoundCreateView),

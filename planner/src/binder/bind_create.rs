@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 use weir_catalog::{ColumnDef, Generation, ObjectKind, WatermarkDef};
+use weir_common::types::NumericType;
 use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
 
 use super::Binder;
@@ -11,9 +12,10 @@ use super::bind_columns::Elements;
 use super::bind_expr::ExprContext;
 use super::bind_relation::RelationName;
 use super::scope::{Scope, ScopeColumn};
-use crate::ast::{CreateSink, CreateSource, CreateTable, CreateView, SinkInput, Watermark};
+use crate::ast::{CreateSink, CreateSource, CreateTable, CreateTableAs, CreateView, SinkInput, Watermark};
 use crate::bound::{
-    BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateView, BoundQuery, NewName,
+    BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery,
+    NewName, columns_of,
 };
 use crate::parser::fold;
 
@@ -52,6 +54,35 @@ impl Binder<'_> {
             depends_on,
             definition,
         })
+    }
+
+    pub(crate) fn bind_create_table_as(
+        &self,
+        create: &CreateTableAs,
+        sql: &str,
+    ) -> Result<BoundCreateTableAs> {
+        let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
+        let query = self.name_columns(self.bind_top_query(&create.query)?, &create.columns)?;
+        let mut columns = columns_of(&query);
+        for (column, output) in columns.iter_mut().zip(&query.columns) {
+            // The scale of a computed numeric is that of these rows, not a limit for others.
+            if output.origin.is_none() && matches!(column.ty, SqlType::Numeric(_)) {
+                column.ty = SqlType::Numeric(NumericType::UNCONSTRAINED);
+            }
+        }
+        let table = BoundCreateTable {
+            name,
+            if_not_exists: create.if_not_exists,
+            exists,
+            columns: columns.into_iter().map(|column| ColumnDef::plain(column, None)).collect(),
+            primary_key: Vec::new(),
+            key_constraint_name: None,
+            checks: Vec::new(),
+            sequences: Vec::new(),
+            depends_on: Vec::new(),
+            definition: sql.to_owned(),
+        };
+        Ok(BoundCreateTableAs { table, query_sql: create.with_data.then(|| create.query_sql.clone()) })
     }
 
     fn key_name(&self, table: &NewName) -> String {

@@ -25,6 +25,9 @@ impl Binder<'_> {
             Statement::CreateTable(create) => {
                 BoundStatement::CreateTable(self.bind_create_table(create, &parsed.sql)?)
             }
+            Statement::CreateTableAs(create) => {
+                BoundStatement::CreateTableAs(self.bind_create_table_as(create, &parsed.sql)?)
+            }
             Statement::CreateSource(create) => {
                 BoundStatement::CreateSource(self.bind_create_source(create, &parsed.sql)?)
             }

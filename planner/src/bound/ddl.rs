@@ -35,6 +35,14 @@ pub struct BoundCreateTable {
     pub definition: String,
 }
 
+/// CREATE TABLE … AS query.
+#[derive(Clone, Debug)]
+pub struct BoundCreateTableAs {
+    pub table: BoundCreateTable,
+    /// The query that gives the rows; `None` with NO DATA.
+    pub query_sql: Option<String>,
+}
+
 /// A sequence that a column brings along.
 #[derive(Clone, Debug)]
 pub struct OwnedSequence {

@@ -7,8 +7,8 @@ use weir_common::{Error, Result, SqlState};
 
 use super::{DIALECT, StatementParser, limits};
 use crate::ast::{
-    CreateSequence, CreateSink, CreateSource, CreateTable, CreateView, Options, SequenceOptions, SinkInput,
-    Statement, Watermark,
+    CreateSequence, CreateSink, CreateSource, CreateTable, CreateTableAs, CreateView, Options,
+    SequenceOptions, SinkInput, Statement, Watermark,
 };
 use crate::bound::DropKind;
 
@@ -80,10 +80,8 @@ impl StatementParser<'_> {
     fn parse_create_table(&mut self) -> Result<Statement> {
         let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
         let name = self.name()?;
-        if self.peek_word(0, "AS") {
-            let hint =
-                "Create the table with its columns, then INSERT INTO … SELECT; or CREATE MATERIALIZED VIEW.";
-            return Ok(self.unsupported("CREATE TABLE AS", hint));
+        if let Some(columns) = self.names_before_as()? {
+            return self.parse_create_table_as(name, if_not_exists, columns);
         }
         if !matches!(self.parser.peek_token().token, Token::LParen) {
             return Err(self.unexpected());
@@ -97,6 +95,45 @@ impl StatementParser<'_> {
         }
         let options = self.parse_options()?;
         Ok(Statement::CreateTable(CreateTable { name, if_not_exists, columns, constraints, options }))
+    }
+
+    /// `[(a, b)] AS`: what begins the query of CREATE TABLE AS; takes nothing else.
+    fn names_before_as(&mut self) -> Result<Option<Vec<Ident>>> {
+        if self.word("AS") {
+            return Ok(Some(Vec::new()));
+        }
+        let closing = (0..).take_while(|n| self.parser.peek_nth_token_ref(*n).token != Token::EOF);
+        let closing = closing.skip(1).find(|n| self.parser.peek_nth_token_ref(*n).token == Token::RParen);
+        let opens = self.parser.peek_token().token == Token::LParen;
+        if !opens || !closing.is_some_and(|n| self.peek_word(n + 1, "AS")) {
+            return Ok(None);
+        }
+        self.expect_token(&Token::LParen)?;
+        let columns = self.sql(|p| p.parse_comma_separated(Parser::parse_identifier))?;
+        self.expect_token(&Token::RParen)?;
+        self.expect_words(&["AS"])?;
+        Ok(Some(columns))
+    }
+
+    fn parse_create_table_as(
+        &mut self,
+        name: sqlparser::ast::ObjectName,
+        if_not_exists: bool,
+        columns: Vec<Ident>,
+    ) -> Result<Statement> {
+        let first = self.parser.index();
+        let query = self.query()?;
+        let query_sql = self.text_from(first);
+        let with_data = !self.words(&["WITH", "NO", "DATA"]);
+        self.words(&["WITH", "DATA"]);
+        Ok(Statement::CreateTableAs(CreateTableAs {
+            name,
+            if_not_exists,
+            columns,
+            query,
+            query_sql,
+            with_data,
+        }))
     }
 
     fn parse_create_source(&mut self) -> Result<Statement> {

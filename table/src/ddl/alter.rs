@@ -14,11 +14,10 @@ use weir_common::{Column, Error, ObjectId, Result, SqlState};
 use weir_planner::bound::{BoundAlter, DropKind};
 use weir_planner::{BindContext, BoundStatement, ParamTypes};
 
-use super::{Draft, Plan, Start};
+use super::{Plan, Start};
 use crate::outcome::{Notice, Outcome};
 use crate::query::Purpose;
 use crate::session::Session;
-use crate::transaction::Block;
 
 impl Session {
     /// Runs ALTER TABLE, or the RENAME of another relation.
@@ -27,31 +26,10 @@ impl Session {
         self.transaction.check_ddl(tag, self.default_read_only())?;
         self.notices.extend(alter.notices.iter().map(|notice| Notice::notice(notice.clone())));
         let Some(id) = alter.object else { return Ok(Outcome::Command { tag: tag.to_string() }) };
-        if self.transaction.block() == Block::Explicit {
-            self.alter_in_block(id, &alter).await?;
-        } else {
-            self.commit_writes().await?;
-            self.alter_alone(id, &alter).await?;
-        }
+        let is_own_block = self.enter_block().await?;
+        let done = self.alter_in_block(id, &alter).await;
+        self.leave_block(is_own_block, done).await?;
         Ok(Outcome::Command { tag: tag.to_string() })
-    }
-
-    async fn alter_alone(&mut self, id: ObjectId, alter: &BoundAlter) -> Result<()> {
-        let is_own_block = self.transaction.block() == Block::None;
-        if is_own_block {
-            self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
-        }
-        let mut done = self.alter_in_block(id, alter).await;
-        if done.is_ok() {
-            done = self.commit_writes().await;
-        } else {
-            self.transaction.fail();
-            self.transaction.draft = None;
-        }
-        if is_own_block {
-            self.transaction.end();
-        }
-        done
     }
 
     async fn alter_in_block(&mut self, id: ObjectId, alter: &BoundAlter) -> Result<()> {
@@ -62,10 +40,7 @@ impl Session {
         }
         let plan = plan(&object, alter);
         self.check_dependents(&catalog, &catalog.with(&plan.changes)?, &object, alter.renames)?;
-        let mut draft = self.transaction.draft.take().unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
-        let added = draft.add(plan).await;
-        self.transaction.draft = Some(draft);
-        added?;
+        self.add_to_draft(plan).await?;
         self.conform_own_writes(id)?;
         self.fill(&object, alter).await?;
         self.check_rows(&object, alter).await
@@ -127,7 +102,7 @@ impl Session {
         Ok(false)
     }
 
-    fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
+    pub(super) fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
         let parsed = weir_planner::parse(sql)?;
         let statement = parsed.first().ok_or_else(|| Error::internal("no statement"))?;
         Ok(self.bind(statement, ParamTypes::declared(Vec::new()), None)?.0)

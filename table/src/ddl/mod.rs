@@ -13,6 +13,7 @@ mod create_sequence;
 mod create_sink;
 mod create_source;
 mod create_table;
+mod create_table_as;
 mod create_view;
 mod draft;
 mod drop;
@@ -68,17 +69,55 @@ impl Session {
         let user = self.user.clone();
         let mut plan = Planner { env: &self.env, catalog: &catalog, user: &user }.plan(bound)?;
         let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
-        if !plan.changes.is_empty() {
-            let draft = self.transaction.draft.take();
-            let mut draft = draft.unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
-            // A task of its own: a client that goes away meanwhile must not leave half a start behind.
-            let added = tokio::spawn(async move { (draft.add(plan).await, draft) });
-            let (added, draft) = added.await.map_err(|e| Error::internal(format!("DDL: {e}")))?;
-            self.transaction.draft = Some(draft);
-            added?;
-        }
+        self.add_to_draft(plan).await?;
         self.notices.extend(done.notices);
         Ok(Outcome::Command { tag: done.tag.to_string() })
+    }
+
+    /// Adds a statement to what the block's COMMIT makes real.
+    async fn add_to_draft(&mut self, plan: Plan) -> Result<()> {
+        if plan.changes.is_empty() {
+            return Ok(());
+        }
+        let draft = self.transaction.draft.take();
+        let mut draft = draft.unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
+        // A task of its own: a client that goes away meanwhile must not leave half a start behind.
+        let added = tokio::spawn(async move { (draft.add(plan).await, draft) });
+        let (added, draft) = added.await.map_err(|e| Error::internal(format!("DDL: {e}")))?;
+        self.transaction.draft = Some(draft);
+        added
+    }
+
+    /// Begins a block for a statement that is several steps, unless there is an explicit one. Whether it did.
+    async fn enter_block(&mut self) -> Result<bool> {
+        if self.transaction.block() == Block::Explicit {
+            return Ok(false);
+        }
+        self.commit_writes().await?;
+        let is_own_block = self.transaction.block() == Block::None;
+        if is_own_block {
+            self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
+        }
+        Ok(is_own_block)
+    }
+
+    /// Ends what [`Self::enter_block`] began: with a commit, or after an error without a trace.
+    async fn leave_block<T>(&mut self, is_own_block: bool, done: Result<T>) -> Result<T> {
+        if self.transaction.block() == Block::Explicit {
+            return done;
+        }
+        let done = match done {
+            Ok(value) => self.commit_writes().await.map(|()| value),
+            Err(error) => {
+                self.transaction.fail();
+                self.transaction.draft = None;
+                Err(error)
+            }
+        };
+        if is_own_block {
+            self.transaction.end();
+        }
+        done
     }
 
     /// The catalog, with what the session's own block has changed.
