@@ -27,6 +27,8 @@ pub(crate) fn register(t: &mut Table) {
             Ok(true)
         })
     });
+    t.rows_of("string_to_table", "text_to_array", &[T, T], texts.clone());
+    t.rows_of("string_to_table", "text_to_array_null", &[T, T, T], texts);
     let params = [Param::AnyArray, is(T)];
     let plain = t.generic("array_to_string", "array_to_text", &params, Returns::Is(T), |call| {
         let (list, delimiter) = (call.list(0), call.text(1));

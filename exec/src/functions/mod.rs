@@ -29,6 +29,7 @@ mod format;
 mod integer;
 mod json;
 mod json_build;
+mod json_sets;
 mod kernels;
 mod numeric;
 mod regex;
@@ -52,7 +53,7 @@ pub use array::{ARRAY_CONTAINS, MAKE_ARRAY};
 pub use cast::resolve_cast;
 pub use coerce::common_type;
 pub use datetime_fields::resolve_extract;
-pub use registry::{by_name, is_list_maker, registry};
+pub use registry::{by_name, is_list_maker, is_set_function, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
 pub use series::ORDINALS;
 pub use subquery::SINGLE_ROW;
@@ -148,6 +149,7 @@ fn register_families(table: &mut registry::Table) {
     uuid::register(table);
     subquery::register(table);
     series::register(table);
+    json_sets::register(table);
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ pub(crate) fn register(t: &mut Table) {
     let texts = SqlType::Array(Box::new(T));
     t.add("regexp_match", "regexp_match_no_flags", &[T, T], texts.clone(), |call| captures(call, false));
     t.add("regexp_match", "regexp_match", &[T, T, T], texts.clone(), |call| captures(call, true));
-    t.add("regexp_split_to_array", "regexp_split_to_array", &[T, T], texts, split);
+    t.add("regexp_split_to_array", "regexp_split_to_array", &[T, T], texts.clone(), split);
+    t.rows_of("regexp_split_to_table", "regexp_split_to_array", &[T, T], texts);
     t.add("substring", "textregexsubstr", &[T, T], T, substring);
     t.add("regexp_count", "regexp_count", &[T, T], SqlType::Int4, |call| {
         let (text, mut patterns) = (call.text(0), Patterns::new());

@@ -78,6 +78,7 @@ pub(crate) struct Table {
     udfs: HashMap<String, Arc<ScalarUDF>>,
     evaluators: HashMap<String, Eval>,
     list_makers: HashSet<String>,
+    set_functions: HashSet<&'static str>,
 }
 
 /// A parameter or result type that is always the same, short to write in tables.
@@ -154,7 +155,14 @@ impl Table {
     ) -> &mut Overload {
         let function = self.udf(udf, params.len(), &returns, true, eval);
         self.list_makers.insert(udf.to_owned());
+        self.set_functions.insert(sql);
         self.push(sql, params, returns, Body::Udf(function))
+    }
+
+    /// Adds a set-returning function whose rows are the list that a function gives which is there already.
+    pub(crate) fn rows_of(&mut self, sql: &'static str, udf: &str, params: &[SqlType], list: SqlType) {
+        self.set_functions.insert(sql);
+        self.alias(sql, udf, params, Returns::Is(list));
     }
 
     /// Adds an immutable function that no SQL name means.
@@ -336,6 +344,11 @@ pub(crate) fn evaluator(name: &str) -> Option<Eval> {
 /// itself.
 pub fn is_list_maker(name: &str) -> bool {
     TABLE.list_makers.contains(name)
+}
+
+/// Whether this SQL name means a set-returning function: what it resolves to gives the rows as a list.
+pub fn is_set_function(name: &str) -> bool {
+    TABLE.set_functions.contains(name)
 }
 
 /// The UDF of this name, as a stored plan names it.

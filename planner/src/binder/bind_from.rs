@@ -4,13 +4,15 @@ use datafusion::common::{Column, NullHandling};
 use datafusion::logical_expr::expr::Unnest;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Spanned, TableAlias, TableFactor, TableWithJoins,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, Spanned, TableAlias,
+    TableFactor, TableWithJoins,
 };
 use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions::ORDINALS;
 
 use super::bind_expr::ExprContext;
 use super::bind_function::function_name;
+use super::bind_lateral::is_lateral;
 use super::bind_set_function::{contains_set, unnest_lists};
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::system_call::registered;
@@ -45,6 +47,14 @@ impl Binder<'_> {
         scope: &Scope<'_>,
     ) -> Result<Relation> {
         if item.joins.is_empty() || left.is_none() {
+            let mut relation = self.bind_factor(&item.relation, left, JoinType::Inner, scope)?;
+            for join in &item.joins {
+                relation = self.bind_join(relation, join, scope)?;
+            }
+            return Ok(relation);
+        }
+        if is_lateral(&item.relation) && item.joins.iter().all(keeps_left) {
+            // Each row to the left with its part of the joins is the same as the joins with all rows to the left.
             let mut relation = self.bind_factor(&item.relation, left, JoinType::Inner, scope)?;
             for join in &item.joins {
                 relation = self.bind_join(relation, join, scope)?;
@@ -179,8 +189,17 @@ impl Binder<'_> {
         let around = scope.with_columns(&columns);
         let cx = ExprContext::plain(&around, FUNCTIONS);
         let position = call.args.first().and_then(|a| self.span_position(a.span()));
-        let typed = self.bind_call(&call.name, &args, position, cx)?;
-        self.from_values(vec![(call.name.clone(), typed.expr, typed.ty)], call.ordinality, alias, left, join)
+        let bind = |column: &str, function: &str| -> Result<(String, Expr, SqlType)> {
+            let typed = self.bind_call(function, &args, position, cx)?;
+            Ok((column.to_owned(), typed.expr, typed.ty))
+        };
+        let values = match call.name.as_str() {
+            "jsonb_each" | "jsonb_each_text" => {
+                vec![bind("key", "jsonb_object_keys")?, bind("value", &call.name)?]
+            }
+            name => vec![bind(name, name)?],
+        };
+        self.from_values(&call.name, values, call.ordinality, alias, left, join)
     }
 
     fn bind_unnest(
@@ -202,12 +221,13 @@ impl Binder<'_> {
                 Ok(("unnest".to_owned(), typed.expr, typed.ty))
             })
             .collect();
-        self.from_values(calls?, ordinality, alias, left, join)
+        self.from_values("unnest", calls?, ordinality, alias, left, join)
     }
 
     /// Columns of functions beside `left`: sets give a row for each element, anything else one row.
     fn from_values(
         &self,
+        function: &str,
         values: Vec<(String, Expr, SqlType)>,
         ordinality: bool,
         alias: Option<&TableAlias>,
@@ -218,7 +238,7 @@ impl Binder<'_> {
             Some(left) => left,
             None => Relation { plan: one_row()?, columns: Vec::new() },
         };
-        let table = alias.map_or_else(|| values[0].0.clone(), |a| fold(&a.name));
+        let table = alias.map_or_else(|| function.to_owned(), |a| fold(&a.name));
         let mut rows = self.function_rows(values, &table)?;
         if ordinality {
             self.add_ordinality(&mut rows)?;
@@ -247,8 +267,17 @@ impl Binder<'_> {
         let alone = values.len() == 1;
         let mut rows = FunctionRows::default();
         for (name, expr, ty) in values {
-            let column = self.function_column(if alone { table } else { &name }, &name, ty);
+            let shown = match alone {
+                // PostgreSQL declares a name for these; other functions' columns are named by their alias.
+                true if name.contains("_array_elements") => "value",
+                true => table,
+                false => &name,
+            };
+            let column = self.function_column(shown, &name, ty);
             let plan_name = column.column.name.clone();
+            if alone {
+                self.whole_rows.borrow_mut().insert(column.column.clone());
+            }
             rows.columns.push(column);
             match expr {
                 Expr::Unnest(Unnest { expr, .. }) if !contains_set(&expr) => {
@@ -298,6 +327,18 @@ impl Binder<'_> {
             }
         }
         Ok(relation)
+    }
+}
+
+/// Whether a join keeps or repeats the rows of its left side, whatever else is in them.
+fn keeps_left(join: &Join) -> bool {
+    use JoinOperator as J;
+    match &join.join_operator {
+        J::CrossJoin(_) => true,
+        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) => {
+            matches!(on, JoinConstraint::On(_) | JoinConstraint::None)
+        }
+        _ => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Set-returning functions: unnest, generate_series, generate_subscripts, in the select list, GROUP BY and FROM.
+//! Set-returning functions (unnest, generate_series, jsonb_array_elements, …) in the select list, GROUP BY and FROM.
 //!
 //! Each is bound as a list with DataFusion's `Unnest` expression around it; whoever can make rows of it (the select
 //! list, FROM) takes the list out and puts an `Unnest` node under itself. Anywhere else it is an error (0A000).
@@ -11,11 +11,12 @@ use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions;
 
 use super::bind_expr::ExprContext;
+use super::bind_from::FUNCTIONS;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 
 /// The clauses whose expressions may be sets of rows.
-const CLAUSES: [&str; 5] = ["SELECT", "ORDER BY", "GROUP BY", "DISTINCT ON", super::bind_from::FUNCTIONS];
+const CLAUSES: [&str; 5] = ["SELECT", "ORDER BY", "GROUP BY", "DISTINCT ON", FUNCTIONS];
 
 impl Binder<'_> {
     /// A call of a set-returning function; `None` when `name` is none.
@@ -28,7 +29,12 @@ impl Binder<'_> {
     ) -> Result<Option<Typed>> {
         let (list, element) = match (name, args) {
             ("unnest", [array]) => (array.expr.clone(), array.ty.clone()),
-            ("generate_series" | "generate_subscripts", _) => {
+            ("jsonb_each" | "jsonb_each_text", _) if cx.clause != FUNCTIONS => {
+                return Err(Error::unsupported(format!("{name}() as one value"))
+                    .with_hint(format!("Call it in FROM: … FROM t, {name}(t.c) AS e (key, value)."))
+                    .at(position));
+            }
+            _ if functions::is_set_function(name) => {
                 let types: Vec<SqlType> = args.iter().map(|a| a.ty.clone()).collect();
                 let resolved = functions::resolve_function(name, &types).map_err(|e| e.at(position))?;
                 let list = self.apply(resolved, args.to_vec())?;

@@ -105,6 +105,8 @@ pub(crate) struct Binder<'a> {
     continuous: Cell<bool>,
     /// How the user wrote each column that was resolved, and where first: for errors found later.
     mentions: RefCell<HashMap<Column, (String, Option<usize>)>>,
+    /// Columns that are all of a function in FROM: its name stands for them too.
+    whole_rows: RefCell<HashSet<Column>>,
 }
 
 impl<'a> Binder<'a> {
@@ -121,6 +123,7 @@ impl<'a> Binder<'a> {
             view_depth: Cell::new(0),
             continuous: Cell::new(false),
             mentions: RefCell::default(),
+            whole_rows: RefCell::default(),
         }
     }
 

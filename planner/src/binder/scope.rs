@@ -103,10 +103,30 @@ impl Binder<'_> {
             level = scope.parent;
             outer = true;
         }
+        if let Some(row) = self.whole_row(&names, scope, position) {
+            return Ok(row);
+        }
         if let Some(oid) = self.table_oid(&names, scope, position)? {
             return Ok(oid);
         }
         Err(self.unknown_column(&names, scope).at(position))
+    }
+
+    /// The name of a function in FROM as its value: a row of one column that is no table's is that column.
+    fn whole_row(&self, names: &[String], scope: &Scope<'_>, position: Option<usize>) -> Option<Typed> {
+        let [name] = names else { return None };
+        let whole_rows = self.whole_rows.borrow();
+        let (mut level, mut outer) = (Some(scope), false);
+        while let Some(scope) = level {
+            let mut named = scope.columns.iter().filter(|c| c.table.as_ref() == Some(name));
+            if let (Some(only), None) = (named.next(), named.next())
+                && whole_rows.contains(&only.column)
+            {
+                return Some(reference(only, outer, position));
+            }
+            (level, outer) = (scope.parent, true);
+        }
+        None
     }
 
     /// PostgreSQL's system column `tableoid`: the relation that a row is of.
