@@ -22,8 +22,9 @@ type Field<'a> = Option<&'a [u8]>;
 /// The wanted columns of these rows.
 pub(super) fn decode(wanted: &[&RowColumn], rows: &[&[u8]]) -> Result<Vec<ArrayRef>> {
     let mut columns: Vec<Vec<Field<'_>>> = vec![vec![None; rows.len()]; wanted.len()];
+    let repeats = wanted.iter().enumerate().any(|(i, column)| wanted[..i].iter().any(|c| c.id == column.id));
     for (index, row) in rows.iter().enumerate() {
-        read_row(wanted, row, index, &mut columns)?;
+        read_row(wanted, repeats, row, index, &mut columns)?;
     }
     wanted.iter().zip(&columns).map(|(column, fields)| build(&column.ty, &column.kind, fields)).collect()
 }
@@ -33,9 +34,10 @@ fn damaged(what: &str) -> Error {
 }
 
 /// Walks over one row. Stored rows mostly have the wanted columns in order, so the next one is looked for
-/// where the last one was found.
+/// where the last one was found. `repeats`: a column is wanted more than once.
 fn read_row<'a>(
     wanted: &[&RowColumn],
+    repeats: bool,
     row: &'a [u8],
     index: usize,
     columns: &mut [Vec<Field<'a>>],
@@ -56,13 +58,11 @@ fn read_row<'a>(
             }
         }
         columns[next][index] = field;
-        for (position, column) in wanted.iter().enumerate().skip(next + 1) {
-            // A projection may name a column twice.
-            if column.id == id {
-                columns[position][index] = field;
-            }
-        }
         next += 1;
+        if repeats {
+            let same = wanted.iter().enumerate().filter(|(_, column)| column.id == id);
+            same.for_each(|(position, _)| columns[position][index] = field);
+        }
     }
     if rest.is_empty() { Ok(()) } else { Err(damaged("bytes after its last column")) }
 }

@@ -65,7 +65,7 @@ fn projections_pick_reorder_and_repeat_columns() {
     let codec = codec(&columns);
     let rows = codec.encode(&columns).expect("columns of these types");
     let slices: Vec<_> = rows.iter().collect();
-    for project in [vec![], vec![6], vec![12, 0, 3], vec![2, 2, 2], vec![3, 6, 3]] {
+    for project in [vec![], vec![6], vec![12, 0, 3], vec![2, 2, 2], vec![3, 6, 3], vec![6, 3, 6]] {
         let back = codec.decode_projected(&slices, &project).expect("rows of this codec");
         let expected: Vec<_> = project.iter().map(|position| columns[*position].clone()).collect();
         assert_eq!(back, expected, "{project:?}");
