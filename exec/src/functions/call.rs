@@ -4,6 +4,9 @@
 //! stays an array of one row ([`Operand`] indexes it), so constants are never expanded; a call whose arguments
 //! are all constant is evaluated on one row and gives a constant. The `build_*` methods are for strict
 //! functions: they skip rows in which any argument is NULL.
+//!
+//! The binder gives every argument a type. DataFusion's optimizer does not when it tries whether a predicate rejects
+//! NULL: it replaces columns by ones of no type at all, and takes an error for "not known".
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -18,7 +21,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
-use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::common::{Result as DataFusionResult, ScalarValue, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use weir_common::Result;
 
@@ -109,6 +112,9 @@ impl ScalarUDFImpl for PgFunction {
         let constant = !self.is_volatile() && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let operands = args.args.into_iter().map(Arg::new).collect::<DataFusionResult<Vec<_>>>()?;
+        if operands.iter().any(|operand| operand.array.data_type() == &DataType::Null) {
+            return plan_err!("{} has no meaning for values without a type", self.name);
+        }
         let call = Call { args: &operands, rows, result: args.return_field.data_type() };
         let array = (self.eval)(&call).map_err(into_datafusion)?;
         if constant {
