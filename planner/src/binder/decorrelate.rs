@@ -153,7 +153,8 @@ fn dependents(node: &LogicalPlan, is_filter: bool) -> Vec<Expr> {
     let _ = node.apply_expressions(|expr| {
         expr.apply(|e| {
             let (subquery, ours) = match e {
-                Expr::ScalarSubquery(s) => (s, !is_plain_aggregate(&s.subquery)),
+                // DataFusion has no place for one in a join's condition.
+                Expr::ScalarSubquery(s) => (s, !is_plain_aggregate(&s.subquery) || inputs.len() > 1),
                 // DataFusion turns predicates of a Filter into semi joins.
                 Expr::Exists(e) => (&e.subquery, !is_filter || unnests_outer(&e.subquery.subquery)),
                 Expr::InSubquery(e) => (&e.subquery, !is_filter),
@@ -226,7 +227,8 @@ pub(crate) fn is_row_wise(plan: &LogicalPlan) -> bool {
     input_too && plan.expressions().iter().all(no_query) && plan.inputs().into_iter().all(is_row_wise)
 }
 
-fn is_query(expr: &Expr) -> bool {
+/// Whether an expression is itself a subquery.
+pub(crate) fn is_query(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
 }
 

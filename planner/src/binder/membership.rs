@@ -1,7 +1,8 @@
 //! IN and EXISTS with a subquery, where DataFusion would mistake NULLs or has no join for them.
 //!
 //! Place in the flow: before correlated subqueries become joins. DataFusion makes semi joins of `IN` as a condition of
-//! WHERE, mark joins below OR, and an anti join of an uncorrelated `NOT IN`. Everything else is said with EXISTS:
+//! WHERE, mark joins below OR, and an anti join of a column with an uncorrelated `NOT IN`. Everything else is said with
+//! EXISTS:
 //!
 //! ```text
 //!   x IN S       CASE WHEN EXISTS (S, s = x) THEN true
@@ -97,9 +98,7 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
             true => Parts::of(&test, outer)?.equal(false),
             false => Ok(Expr::InSubquery(test)),
         },
-        Expr::InSubquery(test) if top && test.subquery.outer_ref_columns.is_empty() => {
-            Ok(Expr::InSubquery(test))
-        }
+        Expr::InSubquery(test) if top && is_anti_join(&test) => Ok(Expr::InSubquery(test)),
         Expr::InSubquery(test) => {
             let parts = Parts::of(&test, outer)?;
             let no_match = parts.equal(true)?;
@@ -109,6 +108,12 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
         }
         other => Ok(tests_to_exists(other, outer)?.data),
     }
+}
+
+/// Whether DataFusion's anti join says what this `NOT IN` says: it does for a column. Of another value it makes a
+/// condition on the subquery's rows alone, and forgets the NULLs among them.
+fn is_anti_join(test: &InSubquery) -> bool {
+    test.subquery.outer_ref_columns.is_empty() && matches!(*test.expr, Expr::Column(_))
 }
 
 /// The expression with EXISTS instead of IN.

@@ -94,13 +94,19 @@ impl Binder<'_> {
         let position = parts.first().and_then(|p| self.span_position(p.span));
         let names: Vec<String> = parts.iter().map(fold).collect();
         let mut level = Some(scope);
-        let mut outer = false;
+        let (mut outer, mut crossed) = (false, false);
         while let Some(scope) = level {
             if let Some(found) = find(scope.columns, &names).map_err(|e| e.at(position))? {
+                if crossed {
+                    return Err(Error::unsupported("a subquery that names columns of a query further out")
+                        .with_hint("Join the relation in each query between, and name its columns there.")
+                        .at(position));
+                }
                 self.mention(found, &names, position);
                 return Ok(reference(found, outer, position));
             }
             level = scope.parent;
+            crossed |= outer && !scope.columns.is_empty();
             outer = true;
         }
         if let Some(row) = self.whole_row(&names, scope, position) {
