@@ -13,7 +13,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod compare;
+pub mod oracle;
 pub mod order;
+pub mod postgres;
 pub mod run;
 pub mod script;
 pub mod server;

@@ -5,6 +5,8 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::Result;
@@ -31,12 +33,19 @@ impl Protocol {
 
 /// An open session.
 pub struct Connection {
-    socket: BufReader<TcpStream>,
+    socket: BufReader<Box<dyn Socket>>,
 }
+
+trait Socket: Read + Write + Send {}
+
+impl Socket for TcpStream {}
+
+impl Socket for UnixStream {}
 
 /// Where to connect, as whom.
 #[derive(Clone, Debug)]
 pub struct Address {
+    /// A name, or the folder of a Unix socket.
     pub host: String,
     pub port: u16,
     pub user: String,
@@ -78,10 +87,7 @@ impl Address {
 impl Connection {
     /// Connects and waits until the server is ready.
     pub fn open(address: &Address) -> Result<Connection> {
-        let socket = TcpStream::connect((address.host.as_str(), address.port)).map_err(failed("connect"))?;
-        socket.set_read_timeout(Some(PATIENCE)).map_err(failed("set a timeout"))?;
-        socket.set_nodelay(true).map_err(failed("set nodelay"))?;
-        let mut connection = Connection { socket: BufReader::new(socket) };
+        let mut connection = Connection { socket: BufReader::new(connect(address)?) };
         let body = format!("\0\u{3}\0\0user\0{}\0database\0{}\0\0", address.user, address.database);
         let mut packet = (body.len() as u32 + 4).to_be_bytes().to_vec();
         packet.extend_from_slice(body.as_bytes());
@@ -148,6 +154,19 @@ impl Connection {
         self.socket.read_exact(&mut body).map_err(failed("receive"))?;
         Ok((head[0], body))
     }
+}
+
+fn connect(address: &Address) -> Result<Box<dyn Socket>> {
+    if address.host.starts_with('/') {
+        let path = Path::new(&address.host).join(format!(".s.PGSQL.{}", address.port));
+        let socket = UnixStream::connect(path).map_err(failed("connect"))?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(failed("set a timeout"))?;
+        return Ok(Box::new(socket));
+    }
+    let socket = TcpStream::connect((address.host.as_str(), address.port)).map_err(failed("connect"))?;
+    socket.set_read_timeout(Some(PATIENCE)).map_err(failed("set a timeout"))?;
+    socket.set_nodelay(true).map_err(failed("set nodelay"))?;
+    Ok(Box::new(socket))
 }
 
 fn failed(what: &'static str) -> impl Fn(std::io::Error) -> String {
