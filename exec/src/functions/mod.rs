@@ -20,6 +20,7 @@ mod call;
 mod cast;
 mod coerce;
 mod compare;
+mod counting;
 mod datetime;
 mod datetime_arithmetic;
 mod datetime_fields;
@@ -57,7 +58,7 @@ pub use registry::{by_name, is_list_maker, is_set_function, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
 pub use series::ORDINALS;
 pub use subquery::SINGLE_ROW;
-pub use window::resolve_window;
+pub use window::{resolve_window, window_function};
 
 use std::sync::Arc;
 

@@ -1,29 +1,35 @@
-//! Pure window functions: row_number, rank, lag and the like. They are DataFusion's.
+//! Pure window functions: row_number, rank, lag and the like. They are DataFusion's, with PostgreSQL's result types.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
+use arrow::datatypes::DataType;
 use datafusion::functions_window as df;
 use datafusion::logical_expr::{WindowFunctionDefinition, WindowUDF};
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::coerce::{can_cast, common_type};
-use super::{CastContext, ResolvedWindow};
+use super::counting::counting;
+use super::float_extreme::{float_max, float_min};
+use super::{CastContext, ResolvedWindow, sum_avg};
 
 /// Chooses the window function `name`; `None` when there is no pure window function of that name (aggregates
 /// can be used as window functions too: ask [`super::resolve_aggregate`] next).
-///
-/// DataFusion counts in UInt64: the caller casts to `result.arrow()`.
 ///
 /// # Errors
 /// 42883 when the function does not take these arguments.
 pub fn resolve_window(name: &str, args: &[SqlType]) -> Result<Option<ResolvedWindow>> {
     let found = match name {
-        "row_number" => ranking(df::row_number::row_number_udwf(), args, SqlType::Int8),
-        "rank" => ranking(df::rank::rank_udwf(), args, SqlType::Int8),
-        "dense_rank" => ranking(df::rank::dense_rank_udwf(), args, SqlType::Int8),
+        "row_number" => {
+            ranking(counted(df::row_number::row_number_udwf(), &SqlType::Int8), args, SqlType::Int8)
+        }
+        "rank" => ranking(counted(df::rank::rank_udwf(), &SqlType::Int8), args, SqlType::Int8),
+        "dense_rank" => ranking(counted(df::rank::dense_rank_udwf(), &SqlType::Int8), args, SqlType::Int8),
         "percent_rank" => ranking(df::rank::percent_rank_udwf(), args, SqlType::Float8),
         "cume_dist" => ranking(df::cume_dist::cume_dist_udwf(), args, SqlType::Float8),
-        "ntile" => one_of(df::ntile::ntile_udwf(), args, &[SqlType::Int8], SqlType::Int4),
+        "ntile" => {
+            one_of(counted(df::ntile::ntile_udwf(), &SqlType::Int4), args, &[SqlType::Int8], SqlType::Int4)
+        }
         "lag" => shifted(df::lead_lag::lag_udwf(), args)?,
         "lead" => shifted(df::lead_lag::lead_udwf(), args)?,
         "first_value" => value_of(df::nth_value::first_value_udwf(), args, &[]),
@@ -36,6 +42,38 @@ pub fn resolve_window(name: &str, args: &[SqlType]) -> Result<Option<ResolvedWin
         Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", types.join(", ")))
             .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
     })
+}
+
+/// The window function, or the aggregate as one, that has this name and takes arguments of these types: what
+/// [`resolve_window`] and [`super::resolve_aggregate`] chose, found again by its name.
+pub fn window_function(name: &str, args: &[DataType]) -> Option<WindowFunctionDefinition> {
+    use WindowFunctionDefinition::{AggregateUDF, WindowUDF};
+    let is_float = matches!(args.first(), Some(DataType::Float32 | DataType::Float64));
+    Some(match name {
+        "row_number" => WindowUDF(counted(df::row_number::row_number_udwf(), &SqlType::Int8)),
+        "rank" => WindowUDF(counted(df::rank::rank_udwf(), &SqlType::Int8)),
+        "dense_rank" => WindowUDF(counted(df::rank::dense_rank_udwf(), &SqlType::Int8)),
+        "ntile" => WindowUDF(counted(df::ntile::ntile_udwf(), &SqlType::Int4)),
+        "sum" => AggregateUDF(sum_avg::sum_udaf()),
+        "avg" => AggregateUDF(sum_avg::avg_udaf()),
+        "min" if is_float => AggregateUDF(float_min()),
+        "max" if is_float => AggregateUDF(float_max()),
+        name => DATAFUSION.get(name)?.clone(),
+    })
+}
+
+/// DataFusion's functions that are used as they are.
+static DATAFUSION: LazyLock<HashMap<String, WindowFunctionDefinition>> = LazyLock::new(|| {
+    let windows = df::all_default_window_functions().into_iter();
+    let windows = windows.map(|f| (f.name().to_owned(), WindowFunctionDefinition::WindowUDF(f)));
+    let aggregates = datafusion::functions_aggregate::all_default_aggregate_functions().into_iter();
+    let aggregates = aggregates.map(|f| (f.name().to_owned(), WindowFunctionDefinition::AggregateUDF(f)));
+    // last_value is the name of an aggregate too.
+    aggregates.chain(windows).collect()
+});
+
+fn counted(udwf: Arc<WindowUDF>, result: &SqlType) -> Arc<WindowUDF> {
+    counting(udwf, result.arrow())
 }
 
 fn resolved(udwf: Arc<WindowUDF>, arg_types: Vec<SqlType>, result: SqlType) -> ResolvedWindow {
