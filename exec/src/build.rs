@@ -6,14 +6,17 @@ use crate::operator::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::calc::Calc;
 use crate::operators::hash_join::HashJoin;
+use crate::operators::top_n::TopN;
 use crate::operators::union::Union;
 use crate::operators::unnest::Unnest;
+use crate::operators::window::Window;
 use crate::spec::{NodeSpec, OperatorSpec};
 
 /// The operator that a specification describes. It has no state before `open`.
 pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
     let ports = match &spec.operator {
         OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } | OperatorSpec::Unnest { .. } => 1,
+        OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } => 1,
         OperatorSpec::HashJoin { .. } => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
@@ -28,6 +31,8 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
             Box::new(Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?)
         }
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
+        OperatorSpec::TopN { .. } => Box::new(TopN::new(spec)?),
+        OperatorSpec::Window { .. } => Box::new(Window::new(spec)?),
         OperatorSpec::Union => Box::new(Union),
         OperatorSpec::Unnest { lists, outer, project } => {
             Box::new(Unnest::new(lists, *outer, project, &spec.inputs[0], &spec.output)?)

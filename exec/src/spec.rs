@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
-use crate::expr::ScalarExpr;
+use crate::expr::{Literal, ScalarExpr};
 
 /// What an aggregate call computes. The argument's type is the input column's; the result's is in the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,6 +80,77 @@ impl JoinKind {
     }
 }
 
+/// A column of an ORDER BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SortColumn {
+    /// Position in the input.
+    pub column: usize,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+/// How the rows of a partition are numbered in their order, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Numbering {
+    /// `row_number()`: each row has a number of its own.
+    Row,
+    /// `rank()`: the number of the first row of its peers.
+    Rank,
+    /// `dense_rank()`: how many sets of peers there are up to it.
+    DenseRank,
+}
+
+/// Which rows of a partition a Top-N shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RowBounds {
+    pub numbering: Numbering,
+    /// So many rows at the beginning are left out, whatever the numbering.
+    pub skip: u64,
+    /// Rows with a higher number are left out.
+    pub last: Option<u64>,
+}
+
+/// What the offsets of a window frame count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FrameUnits {
+    Rows,
+    /// Values of the ORDER BY column.
+    Range,
+    /// Sets of peers.
+    Groups,
+}
+
+/// An end of a window frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FrameBound {
+    UnboundedPreceding,
+    Preceding(Literal, DataType),
+    CurrentRow,
+    Following(Literal, DataType),
+    UnboundedFollowing,
+}
+
+/// The rows around a row that a window function sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    pub units: FrameUnits,
+    pub start: FrameBound,
+    pub end: FrameBound,
+}
+
+/// A call of a window function, or of an aggregate over a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowCall {
+    /// Name in the registry of functions.
+    pub function: String,
+    /// Input columns and constants.
+    pub args: Vec<ScalarExpr>,
+    /// `FILTER (WHERE …)`: a boolean input column.
+    pub filter: Option<usize>,
+    pub frame: Frame,
+    pub result: DataType,
+}
+
 /// An operator of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OperatorSpec {
@@ -107,6 +178,19 @@ pub enum OperatorSpec {
     /// lists are all empty or NULL makes none, with `outer` one beside NULLs. Output: the columns at `project` of
     /// (input columns, an element of each list).
     Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
+    /// The first rows of each partition in an order; rows equal in it are ordered by all their columns. Output: the
+    /// input's columns at `project`, then, if `numbered`, the row's number (Int64).
+    TopN {
+        partition: Vec<usize>,
+        order: Vec<SortColumn>,
+        bounds: RowBounds,
+        project: Vec<usize>,
+        numbered: bool,
+        input_mode: ChangelogMode,
+    },
+    /// Window functions over the rows of each partition in an order; rows equal in it are ordered by all their
+    /// columns. Output: the input's columns at `project`, then one column a call.
+    Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
 }
 
 /// An operator with the types around it.

@@ -8,9 +8,13 @@
 pub mod aggregate;
 pub mod calc;
 mod checkpoint;
+mod delta;
 pub mod hash_join;
+mod ordered_rows;
+pub mod top_n;
 pub mod union;
 pub mod unnest;
+pub mod window;
 
 use std::sync::Arc;
 

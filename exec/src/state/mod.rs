@@ -7,6 +7,8 @@
 //!   HashIndex   32 hash bits → dense id          (who wins a slot is decided by the caller's compare)
 //!   KeyTable    key columns → dense id           (groups of an aggregate, keys of a join)
 //!   RowStore    slot → row, one typed arena a column
+//!   SortKeys    slot → ORDER BY key, compared as one 128-bit number
+//!   RowList     slots in order, in blocks
 //!   ByteArena   slot → bytes, in blocks, with garbage reclaimed
 //! ```
 
@@ -14,13 +16,18 @@ mod byte_arena;
 mod hash_index;
 mod key_table;
 pub(crate) mod native;
+mod row_list;
 mod row_store;
+mod sort_keys;
 mod stored_column;
 
 pub use byte_arena::ByteArena;
 pub use hash_index::HashIndex;
 pub use key_table::KeyTable;
+pub use row_list::{Place, RowList};
 pub use row_store::RowStore;
+pub use sort_keys::SortKeys;
+pub use stored_column::can_store;
 
 /// "No id", "no slot": the end of a chain.
 pub const NONE: u32 = u32::MAX;

@@ -4,6 +4,8 @@
 //! column at a time, so the type of a column is looked at once a batch and no row is ever an allocation of its
 //! own. What belongs to a row besides its values (links, weights) lies in vectors of the owner.
 
+use std::cmp::Ordering;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use weir_common::Result;
@@ -48,6 +50,13 @@ impl RowStore {
     /// Whether two slots hold identical rows.
     pub fn equal(&self, a: u32, b: u32) -> bool {
         self.columns.iter().all(|column| column.equal(a, b))
+    }
+
+    /// A total order of rows, column by column from the first: ascending, NULLs last, text by its bytes, floats by
+    /// IEEE total order. `Equal` exactly for identical rows, and the same on every worker and after every restart.
+    pub fn compare(&self, a: u32, b: u32) -> Ordering {
+        let differing = self.columns.iter().map(|column| column.compare(a, b)).find(|order| order.is_ne());
+        differing.unwrap_or(Ordering::Equal)
     }
 
     /// One column of the rows at `slots`.
@@ -117,6 +126,9 @@ mod tests {
         assert!(store.equal(first[0], second[3]));
         assert!(store.equal(first[1], second[1]), "NULL and NaN are identical to themselves");
         assert!(!store.equal(first[0], second[1]));
+        assert!(store.compare(first[0], second[3]).is_eq() && store.compare(first[1], second[1]).is_eq());
+        assert!(store.compare(first[0], second[2]).is_lt(), "1 comes before 3");
+        assert!(store.compare(first[2], second[1]).is_lt(), "NULL comes last");
         assert!(store.memory_bytes() > 8 * 8 * 4);
     }
 

@@ -4,6 +4,7 @@
 //! there too in the row encoding of `weir_common::row`. Two values are equal when they are identical bit for
 //! bit: a deleted row is the very row that was inserted.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -28,6 +29,8 @@ pub(super) trait StoredColumn: Send {
     fn gather(&self, slots: &[u32]) -> Result<ArrayRef>;
     /// Whether two slots hold the same.
     fn equal(&self, a: u32, b: u32) -> bool;
+    /// A total order that is `Equal` exactly for slots that hold the same: NULLs last, floats by IEEE total order.
+    fn compare(&self, a: u32, b: u32) -> Ordering;
     /// Frees what a slot holds outside its fixed width.
     fn clear(&mut self, _slot: u32) {}
     /// Bytes of memory.
@@ -54,6 +57,11 @@ pub(super) fn stored_column(ty: &DataType) -> Result<Box<dyn StoredColumn>> {
         DataType::List(_) => Box::new(Bytes::new(BytesKind::Nested(RowCodec::new(&[(1, ty.clone())])?))),
         other => return Err(Error::internal(format!("rows with {other} cannot be stored"))),
     })
+}
+
+/// Whether rows with a column of this type can be kept.
+pub fn can_store(ty: &DataType) -> bool {
+    stored_column(ty).is_ok()
 }
 
 /// Which slots are NULL; no memory while none is.
@@ -144,6 +152,13 @@ where
         }
     }
 
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        match (self.nulls.is_null(a), self.nulls.is_null(b)) {
+            (false, false) => self.values[a as usize].compare(self.values[b as usize]),
+            (a, b) => a.cmp(&b),
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
         self.values.capacity() * size_of::<T::Native>() + self.nulls.memory_bytes()
     }
@@ -174,6 +189,13 @@ impl StoredColumn for Booleans {
         match (self.nulls.is_null(a), self.nulls.is_null(b)) {
             (false, false) => self.values[a as usize] == self.values[b as usize],
             (a, b) => a == b,
+        }
+    }
+
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        match (self.nulls.is_null(a), self.nulls.is_null(b)) {
+            (false, false) => self.values[a as usize].cmp(&self.values[b as usize]),
+            (a, b) => a.cmp(&b),
         }
     }
 
@@ -275,6 +297,11 @@ impl StoredColumn for Bytes {
 
     fn equal(&self, a: u32, b: u32) -> bool {
         self.nulls.is_null(a) == self.nulls.is_null(b) && self.arena.bytes(a) == self.arena.bytes(b)
+    }
+
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        let nulls = self.nulls.is_null(a).cmp(&self.nulls.is_null(b));
+        nulls.then_with(|| self.arena.bytes(a).cmp(self.arena.bytes(b)))
     }
 
     fn clear(&mut self, slot: u32) {

@@ -3,7 +3,9 @@
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::scalar::ScalarValue;
-use sqlparser::ast::{Expr as SqlExpr, LimitClause, Offset, OrderByExpr, OrderByKind, OrderByOptions, Query};
+use sqlparser::ast::{
+    Expr as SqlExpr, Fetch, LimitClause, Offset, OrderByExpr, OrderByKind, OrderByOptions, Query,
+};
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::bind_expr::{ExprContext, strip};
@@ -213,8 +215,8 @@ impl Binder<'_> {
             }
         };
         let fetch = match &query.fetch {
-            Some(fetch) if fetch.with_ties || fetch.percent => {
-                return Err(Error::unsupported("FETCH … WITH TIES or PERCENT").with_hint("Use LIMIT."));
+            Some(fetch) if fetch.percent => {
+                return Err(Error::unsupported("FETCH … PERCENT").with_hint("Give a number of rows."));
             }
             Some(fetch) => match &fetch.quantity {
                 Some(expr) => self.bind_row_count(expr, "LIMIT", scope)?,
@@ -229,6 +231,9 @@ impl Binder<'_> {
             .unwrap_or(0);
         if fetch.is_none() && skip == 0 {
             return Ok(relation);
+        }
+        if let (Some(rows), Some(Fetch { with_ties: true, .. })) = (fetch, &query.fetch) {
+            return self.limit_with_ties(relation, rows, skip);
         }
         let plan = LogicalPlanBuilder::from(relation.plan)
             .limit(skip, fetch)

@@ -38,6 +38,7 @@ mod bind_set_operation;
 mod bind_show;
 mod bind_statement;
 mod bind_subquery;
+mod bind_ties;
 mod bind_type;
 mod bind_update;
 mod bind_values;

@@ -68,6 +68,15 @@ fn render_operator(operator: &OperatorSpec) -> String {
             let kind = super::stream::render_kind(*kind);
             format!("HashJoin {{ {kind}left: {}, right: {} }}", list(left_keys), list(right_keys))
         }
+        OperatorSpec::TopN { partition, order, bounds, .. } => {
+            let order = list(order.iter().map(|key| key.column));
+            let bounds = super::window::render_bounds(bounds);
+            format!("TopN {{ partition: {}, order: {order}, {bounds} }}", list(partition))
+        }
+        OperatorSpec::Window { partition, order, calls, .. } => {
+            let (partition, order) = (list(partition), list(order.iter().map(|key| key.column)));
+            format!("Window {{ partition: {partition}, order: {order}, {} calls }}", calls.len())
+        }
         OperatorSpec::Union => "Union".to_string(),
         OperatorSpec::Unnest { lists, outer, project } => {
             let outer = if *outer { "outer, " } else { "" };

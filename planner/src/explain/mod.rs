@@ -8,6 +8,7 @@ mod expr;
 mod job;
 mod logical;
 mod stream;
+mod window;
 
 pub use expr::render_expr;
 pub use job::{job_json, render_job};

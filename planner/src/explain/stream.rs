@@ -5,7 +5,7 @@ use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind};
 
-use crate::explain::{indent, list, render_expr};
+use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::traits::{Distribution, StateBound, Traits};
 
@@ -47,6 +47,8 @@ fn render_node(plan: &StreamPlan) -> String {
             format!("StreamAggregate {{ group: {group}, calls: {} }}", list(calls))
         }
         StreamNode::HashJoin { .. } => render_join(plan),
+        StreamNode::TopN { .. } => window::render_top_n(plan),
+        StreamNode::Window { .. } => window::render_window(plan),
         StreamNode::Union => "StreamUnion".to_string(),
         StreamNode::Unnest { lists, outer, .. } => {
             let outer = if *outer { "outer, " } else { "" };
@@ -64,7 +66,7 @@ fn render_node(plan: &StreamPlan) -> String {
     }
 }
 
-fn names(columns: &[StreamColumn]) -> Vec<&str> {
+pub(super) fn names(columns: &[StreamColumn]) -> Vec<&str> {
     columns.iter().map(|column| column.name.as_str()).collect()
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //!   Calc(Calc(x))       →  Calc(x)                 unless a computed column would be computed twice
 //!   Calc(Scan[a,b,c])   →  Calc(Scan[b])           a scan reads only the columns that are used
-//!   Calc(HashJoin)      →  Calc(HashJoin[project]) a join emits only the columns that are used, so does an Unnest
+//!   Calc(HashJoin)      →  Calc(HashJoin[project]) a join emits only the columns that are used; so do Unnest, Top-N,
+//!                                                  Window
 //!   Calc that changes nothing  →  its input
 //! ```
 //!
@@ -29,7 +30,9 @@ pub fn calc(
         StreamNode::Scan { .. }
         | StreamNode::Source { .. }
         | StreamNode::HashJoin { .. }
-        | StreamNode::Unnest { .. } => narrow(input, filter, project, columns),
+        | StreamNode::Unnest { .. }
+        | StreamNode::TopN { .. }
+        | StreamNode::Window { .. } => narrow(input, filter, project, columns),
         _ => stack(input, filter, project, columns),
     }
 }
@@ -106,7 +109,11 @@ fn narrow(
     project: Vec<ScalarExpr>,
     columns: Vec<StreamColumn>,
 ) -> StreamPlan {
-    let keep = kept_columns(&input, filter.as_ref(), &project);
+    let mut keep = kept_columns(&input, filter.as_ref(), &project);
+    if matches!(input.node, StreamNode::TopN { .. } | StreamNode::Window { .. }) {
+        // Computed columns stay behind the others.
+        keep.sort_unstable();
+    }
     let width = input.columns.len();
     let input = if keep.len() == width && keep.iter().enumerate().all(|(i, k)| i == *k) {
         input
@@ -158,6 +165,17 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
         }
         StreamNode::Unnest { lists, outer, project } => {
             StreamNode::Unnest { lists, outer, project: pick(&project) }
+        }
+        StreamNode::TopN { partition, order, bounds, project, numbered } => {
+            let numbered = numbered && keep.contains(&project.len());
+            let project = keep.iter().filter_map(|i| project.get(*i)).copied().collect();
+            StreamNode::TopN { partition, order, bounds, project, numbered }
+        }
+        StreamNode::Window { partition, order, calls, project } => {
+            let kept_calls = keep.iter().filter_map(|i| calls.get(i.checked_sub(project.len())?));
+            let calls = kept_calls.cloned().collect();
+            let project = keep.iter().filter_map(|i| project.get(*i)).copied().collect();
+            StreamNode::Window { partition, order, calls, project }
         }
         other => unreachable!("a {other:?} cannot leave out columns"),
     };

@@ -124,6 +124,24 @@ fn kind(plan: &StreamPlan) -> JobNodeKind {
             outer: *outer,
             project: project.clone(),
         }),
+        StreamNode::TopN { partition, order, bounds, project, numbered } => {
+            JobNodeKind::Operator(OperatorSpec::TopN {
+                partition: partition.clone(),
+                order: order.clone(),
+                bounds: *bounds,
+                project: project.clone(),
+                numbered: *numbered,
+                input_mode: mode(0),
+            })
+        }
+        StreamNode::Window { partition, order, calls, project } => {
+            JobNodeKind::Operator(OperatorSpec::Window {
+                partition: partition.clone(),
+                order: order.clone(),
+                calls: calls.clone(),
+                project: project.clone(),
+            })
+        }
         StreamNode::Union | StreamNode::Materialize { .. } | StreamNode::Sink { .. } => {
             JobNodeKind::Operator(OperatorSpec::Union)
         }

@@ -1,7 +1,7 @@
 //! Stream planning: a bound query becomes a continuous job.
 //!
 //! ```text
-//!   BoundQuery ─ set_operation, unsupported::check, scalar_subquery ─ rules::optimize ─► LogicalPlan
+//!   BoundQuery ─ set_operation, unsupported, distinct_on, scalar_subquery ─ rules::optimize ─► LogicalPlan
 //!              ─ lower ─► StreamPlan (operators with proved traits)
 //!              ─ job   ─► JobGraph   (operators, exchanges, stable ids) ─► runtime
 //! ```
@@ -9,6 +9,7 @@
 //! Place in the flow: called for CREATE MATERIALIZED VIEW, CREATE SINK and their EXPLAIN. Invariant: a pure
 //! function of the bound query and the target; the same query gives the same job with the same operator ids.
 
+mod distinct_on;
 pub mod job;
 pub mod lower;
 pub mod plan;
@@ -65,6 +66,7 @@ pub struct PlannedJob {
 pub fn plan_job(query: &BoundQuery, target: JobTarget) -> Result<PlannedJob> {
     let bound = set_operation::restore(query.plan.clone())?;
     unsupported::check(&bound)?;
+    let bound = distinct_on::number_first_rows(bound)?;
     let logical = rules::optimize(scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?)?;
     let rows = lower::lower(&logical)?;
     let schema = relation_schema(&query.columns, &rows)?;

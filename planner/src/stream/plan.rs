@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_common::{ObjectId, RelationKey};
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, JoinKind};
+use weir_exec::spec::{AggregateCall, JoinKind, RowBounds, SortColumn, WindowCall};
 
 use crate::stream::traits::Traits;
 
@@ -49,6 +49,17 @@ pub enum StreamNode {
         filter: Option<ScalarExpr>,
         project: Vec<usize>,
     },
+    /// The first rows of each partition. Output: the input's columns at `project`, then the row's number.
+    TopN {
+        partition: Vec<usize>,
+        order: Vec<SortColumn>,
+        bounds: RowBounds,
+        project: Vec<usize>,
+        /// Whether the number is a column.
+        numbered: bool,
+    },
+    /// Window functions. Output: the input's columns at `project`, then a column for each call.
+    Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
     /// UNION ALL.
     Union,
     /// A row for each element of the lists, side by side; with `outer` one of NULLs where there is none. `project`

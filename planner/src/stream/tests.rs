@@ -5,6 +5,7 @@
 
 mod fixture;
 mod job;
+mod ordered;
 mod snapshots;
 mod sql;
 mod unsupported;

@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind};
+use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind, Numbering};
 use weir_runtime::graph::Exchange;
 
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -84,6 +84,9 @@ pub fn required_exchange(node: &StreamNode, inputs: &[StreamPlan], port: usize) 
     let have = &inputs[port].traits.distribution;
     let need = match node {
         StreamNode::Aggregate { group, .. } => Exchange::ByKey(group.clone()),
+        StreamNode::TopN { partition, .. } | StreamNode::Window { partition, .. } => {
+            Exchange::ByKey(partition.clone())
+        }
         StreamNode::HashJoin { left_keys, right_keys, .. } => {
             Exchange::ByKey(if port == 0 { left_keys.clone() } else { right_keys.clone() })
         }
@@ -107,6 +110,8 @@ fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
         StreamNode::Scan { .. } => ChangelogMode::Retract,
         StreamNode::Source { .. } | StreamNode::Values { .. } => ChangelogMode::AppendOnly,
         StreamNode::Aggregate { calls, .. } if !calls.is_empty() => ChangelogMode::Retract,
+        // A row is taken back, or its results are, when another comes before it.
+        StreamNode::TopN { .. } | StreamNode::Window { .. } => ChangelogMode::Retract,
         StreamNode::HashJoin { kind, .. }
             if !matches!(kind, JoinKind::Inner | JoinKind::Semi | JoinKind::IntersectAll) =>
         {
@@ -132,6 +137,8 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         StreamNode::Calc { project, .. } => projected(inputs[0].traits.key.as_deref()?, project),
         StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
         StreamNode::HashJoin { .. } => join_key(node, inputs),
+        StreamNode::TopN { .. } => top_n_key(node, inputs),
+        StreamNode::Window { project, .. } => positions(inputs[0].traits.key.as_deref()?, project),
         StreamNode::Materialize { .. } | StreamNode::Sink { .. } => inputs[0].traits.key.clone(),
     }
 }
@@ -142,6 +149,27 @@ fn projected(columns: &[usize], project: &[ScalarExpr]) -> Option<Vec<usize>> {
         .iter()
         .map(|column| project.iter().position(|expr| *expr == ScalarExpr::Column(*column)))
         .collect()
+}
+
+/// What identifies a row of a Top-N: its partition if there is one row of each, else what identifies it in the input,
+/// or its partition and its number.
+fn top_n_key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
+    let StreamNode::TopN { partition, bounds, project, numbered, .. } = node else { return None };
+    let output = |columns: &[usize]| positions(columns, project);
+    let distinct_numbers = bounds.numbering == Numbering::Row;
+    if distinct_numbers && bounds.last.is_some_and(|last| last.saturating_sub(bounds.skip) <= 1) {
+        return output(partition);
+    }
+    inputs[0].traits.key.as_deref().and_then(output).or_else(|| {
+        let mut key = output(partition).filter(|_| *numbered && distinct_numbers)?;
+        key.push(project.len());
+        Some(key)
+    })
+}
+
+/// Where these input columns are among the picked ones, if all are.
+fn positions(columns: &[usize], picked: &[usize]) -> Option<Vec<usize>> {
+    columns.iter().map(|column| picked.iter().position(|p| p == column)).collect()
 }
 
 /// What identifies a row of a join. A kind that shows left rows alone has the left key. Otherwise a pair is identified
@@ -210,6 +238,9 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
             other => other.clone(),
         },
         StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),
+        StreamNode::TopN { partition, project, .. } | StreamNode::Window { partition, project, .. } => {
+            by_key(positions(partition, project))
+        }
         StreamNode::HashJoin { kind, left_keys, right_keys, .. } => {
             let left_width = inputs[0].columns.len();
             let right_keys = right_keys.iter().map(|key| key + left_width);
@@ -258,8 +289,39 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
             "the join keeps every row of both inputs, and {} without end",
             never_end(&sources)
         )),
+        StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
+        StreamNode::Window { .. } if sources.is_empty() => {
+            StateBound::Bounded("the rows of its input".into())
+        }
+        StreamNode::Window { .. } => StateBound::Unbounded(format!(
+            "the window keeps every row of its input, and {} without end",
+            never_end(&sources)
+        )),
         _ => StateBound::Stateless,
     }
+}
+
+fn top_n_state(node: &StreamNode, input: &StreamPlan, sources: &[&str]) -> StateBound {
+    let StreamNode::TopN { partition, bounds, .. } = node else { return StateBound::Stateless };
+    let names: Vec<&str> = partition.iter().map(|column| input.columns[*column].name.as_str()).collect();
+    // What has dropped out of an input that only grows never comes back.
+    let kept = bounds.last.filter(|_| input.traits.mode == ChangelogMode::AppendOnly);
+    let what = match (kept, bounds.numbering) {
+        (None, _) => "the rows of its input".to_string(),
+        (Some(1), Numbering::Row) => "one row".to_string(),
+        (Some(n), Numbering::Row) => format!("{n} rows"),
+        (Some(n), Numbering::Rank) => format!("{n} rows and those equal to the last"),
+        (Some(n), Numbering::DenseRank) => format!("the rows of {n} places"),
+    };
+    let what = match names.is_empty() || kept.is_none() {
+        true => what,
+        false => format!("{what} for each ({})", names.join(", ")),
+    };
+    let is_bounded = names.is_empty() && kept.is_some() && bounds.numbering == Numbering::Row;
+    if is_bounded || sources.is_empty() {
+        return StateBound::Bounded(what);
+    }
+    StateBound::Unbounded(format!("the Top-N keeps {what}, and {} without end", never_end(sources)))
 }
 
 fn aggregate_state(

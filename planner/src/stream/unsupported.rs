@@ -4,7 +4,7 @@
 //! into something else first; the lowering asks for the error of what is left over.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 use weir_exec::functions::is_list_maker;
@@ -31,9 +31,7 @@ pub fn check(plan: &LogicalPlan) -> Result<()> {
 
 fn is_never_streaming(node: &LogicalPlan) -> bool {
     match node {
-        LogicalPlan::Sort(sort) => sort.fetch.is_some(),
-        LogicalPlan::Distinct(distinct) => matches!(distinct, Distinct::On(_)),
-        LogicalPlan::Limit(_) | LogicalPlan::Window(_) | LogicalPlan::RecursiveQuery(_) => true,
+        LogicalPlan::RecursiveQuery(_) => true,
         LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<BagOperation>().is_none(),
         _ => false,
     }
@@ -42,18 +40,7 @@ fn is_never_streaming(node: &LogicalPlan) -> bool {
 /// The error for a logical node that has no streaming operator.
 pub fn node(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => {
-            ("LIMIT or OFFSET", "Keep all rows in the view and put LIMIT into the query that reads it.")
-        }
-        LogicalPlan::Window(_) => (
-            "a window function",
-            "Use GROUP BY with an aggregate, or put the window function into the query that reads the view.",
-        ),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "Write the levels of the recursion as joins."),
-        LogicalPlan::Distinct(Distinct::On(_)) => (
-            "DISTINCT ON",
-            "Use GROUP BY with min or max, or put DISTINCT ON into the query that reads the view.",
-        ),
         _ => return Error::unsupported(format!("{} {IN_VIEW}", plan.display())),
     };
     Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)

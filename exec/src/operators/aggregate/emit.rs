@@ -1,9 +1,8 @@
 //! What an aggregate emits at the end of an epoch.
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
-use arrow::buffer::{BooleanBuffer, ScalarBuffer};
-use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::{concat, take};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::concat;
 use weir_common::change::record_batch;
 use weir_common::{ChangeBatch, Error, Result};
 
@@ -11,6 +10,7 @@ use super::call::Call;
 use super::{Aggregate, DIRTY, GlobalRow, TOUCHED};
 use crate::operator::{Flow, Output};
 use crate::operators::BATCH_ROWS;
+use crate::operators::delta::{any_distinct, spliced};
 
 /// The groups that an epoch touched, and their rows before it.
 #[derive(Default)]
@@ -131,25 +131,4 @@ impl Aggregate {
         }
         Ok(())
     }
-}
-
-/// `old` at `deletes`, then `new` at `inserts`.
-fn spliced(old: &ArrayRef, deletes: &UInt32Array, new: &ArrayRef, inserts: &UInt32Array) -> Result<ArrayRef> {
-    let new = take(new, inserts, None).map_err(Error::internal)?;
-    if deletes.is_empty() {
-        return Ok(new);
-    }
-    let old = take(old, deletes, None).map_err(Error::internal)?;
-    concat(&[&old, &new]).map_err(Error::internal)
-}
-
-/// Which rows differ in some column. Columns of a type without comparison count as different.
-fn any_distinct(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> BooleanBuffer {
-    let mut differs = BooleanBuffer::new_unset(rows);
-    for (old, new) in old.iter().zip(new) {
-        let column =
-            distinct(old, new).map_or(BooleanBuffer::new_set(rows), |column| column.values().clone());
-        differs = &differs | &column;
-    }
-    differs
 }

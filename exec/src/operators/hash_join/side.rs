@@ -18,6 +18,7 @@ use weir_common::{Error, Result};
 
 use super::matches::{Preserved, Totals};
 use crate::operator::StateTable;
+use crate::operators::checkpoint::{append_sequences, weighted_codec};
 use crate::spec::ChangelogMode;
 use crate::state::native::{hash_column, mix, tag_of};
 use crate::state::{HashIndex, KeyTable, NONE, RowStore};
@@ -91,7 +92,7 @@ impl JoinSide {
             next_sequence: 0,
             journal,
             table,
-            codec: super::persist::codec(stored)?,
+            codec: weighted_codec(stored)?,
             preserved: None,
             totals: None,
             slots: Vec::new(),
@@ -373,11 +374,7 @@ impl Retraction {
         }
         let ids: Vec<u32> = dead.iter().map(|(id, _)| *id).collect();
         let encoded = keys.encode(&ids)?;
-        super::persist::append_sequences(
-            &encoded,
-            dead.iter().map(|(_, sequence)| *sequence),
-            &mut self.deleted,
-        )
+        append_sequences(&encoded, dead.iter().map(|(_, sequence)| *sequence), &mut self.deleted)
     }
 }
 

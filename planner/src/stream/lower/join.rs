@@ -12,7 +12,7 @@ use weir_exec::expr::{Literal, ScalarExpr};
 use weir_exec::spec::JoinKind;
 
 use crate::rules::merge_calc;
-use crate::stream::lower::{column_of_expr, columns_of, lower, lower_expr};
+use crate::stream::lower::{Extended, columns_of, lower, lower_expr};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::scalar::{filter_of, move_columns};
 use crate::stream::set_operation::BagOperation;
@@ -240,20 +240,9 @@ impl Side {
     }
 
     fn over<'a>(input: StreamPlan, schema: &DFSchema, keys: impl Iterator<Item = &'a Expr>) -> Result<Side> {
-        let width = schema.fields().len();
-        let mut columns = input.columns.clone();
-        let mut project: Vec<ScalarExpr> = (0..columns.len()).map(ScalarExpr::Column).collect();
-        let mut positions = Vec::new();
-        for key in keys {
-            let scalar = lower_expr(key, schema)?;
-            let position = project.iter().position(|expr| *expr == scalar).unwrap_or(project.len());
-            if position == project.len() {
-                columns.push(column_of_expr(key, &scalar, schema)?);
-                project.push(scalar);
-            }
-            positions.push(position);
-        }
-        Ok(Side { plan: merge_calc::calc(input, None, project, columns), width, keys: positions })
+        let mut rows = Extended::over(input, schema);
+        let keys = keys.map(|key| rows.add(key)).collect::<Result<_>>()?;
+        Ok(Side { width: schema.fields().len(), plan: rows.compute(), keys })
     }
 
     /// One more computed column; where it is.

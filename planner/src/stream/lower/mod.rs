@@ -9,8 +9,10 @@
 mod aggregate;
 mod join;
 mod scan;
+mod top_n;
 mod unnest;
 mod values;
+mod window;
 
 use arrow::datatypes::Field;
 use datafusion::common::DFSchema;
@@ -38,8 +40,9 @@ pub fn lower(plan: &LogicalPlan) -> Result<StreamPlan> {
         LogicalPlan::Values(values) => values::lower_values(values),
         LogicalPlan::Unnest(unnest) => unnest::lower_unnest(unnest),
         LogicalPlan::EmptyRelation(empty) => values::lower_empty(empty),
-        // A view has no order; PostgreSQL lets one be written.
-        LogicalPlan::Sort(sort) if sort.fetch.is_none() => lower(&sort.input),
+        LogicalPlan::Sort(sort) => top_n::lower_sort(sort),
+        LogicalPlan::Limit(limit) => top_n::lower_limit(limit),
+        LogicalPlan::Window(window) => window::lower_window(window),
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref() {
             Some(operation) => join::lower_bag_operation(operation),
             None => Err(unsupported::node(plan)),
@@ -81,8 +84,45 @@ fn lower_expr(expr: &Expr, schema: &DFSchema) -> Result<ScalarExpr> {
     from_logical(expr, schema)
 }
 
+/// A plan with computed columns after its own.
+struct Extended<'a> {
+    plan: StreamPlan,
+    schema: &'a DFSchema,
+    /// How many columns the plan has of its own.
+    width: usize,
+    exprs: Vec<ScalarExpr>,
+    columns: Vec<StreamColumn>,
+}
+
+impl<'a> Extended<'a> {
+    /// The lowered plan of a logical node with this schema.
+    fn over(plan: StreamPlan, schema: &'a DFSchema) -> Extended<'a> {
+        let (width, columns) = (plan.columns.len(), plan.columns.clone());
+        Extended { plan, schema, width, exprs: (0..width).map(ScalarExpr::Column).collect(), columns }
+    }
+
+    /// The column in which this expression will be.
+    fn add(&mut self, expr: &Expr) -> Result<usize> {
+        let scalar = lower_expr(expr, self.schema)?;
+        if let Some(position) = self.exprs.iter().position(|e| *e == scalar) {
+            return Ok(position);
+        }
+        self.columns.push(column_of_expr(expr, &scalar, self.schema)?);
+        self.exprs.push(scalar);
+        Ok(self.exprs.len() - 1)
+    }
+
+    fn compute(self) -> StreamPlan {
+        merge_calc::calc(self.plan, None, self.exprs, self.columns)
+    }
+}
+
 fn lower_projection(projection: &Projection) -> Result<StreamPlan> {
-    let input = lower(&projection.input)?;
+    project(projection, lower(&projection.input)?)
+}
+
+/// A projection of its lowered input.
+fn project(projection: &Projection, input: StreamPlan) -> Result<StreamPlan> {
     if projection.expr.is_empty() {
         return Ok(merge_calc::select(input, &[]));
     }
@@ -92,6 +132,9 @@ fn lower_projection(projection: &Projection) -> Result<StreamPlan> {
 }
 
 fn lower_filter(filter: &Filter) -> Result<StreamPlan> {
+    if let Some(first_rows) = top_n::lower_bounded_ranking(filter)? {
+        return Ok(first_rows);
+    }
     let input = lower(&filter.input)?;
     let predicate = lower_expr(&filter.predicate, filter.input.schema())?;
     Ok(merge_calc::filter(input, predicate))

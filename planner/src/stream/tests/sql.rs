@@ -62,7 +62,7 @@ fn context() -> BindContext {
     BindContext::new(catalog.snapshot(), SessionInfo::default())
 }
 
-fn plan(query: &str) -> Result<PlannedJob> {
+pub fn plan(query: &str) -> Result<PlannedJob> {
     let statements = crate::parse(&format!("CREATE MATERIALIZED VIEW m AS {query}"))?;
     let BoundStatement::CreateMaterializedView(view) = crate::bind(&statements[0], &context())? else {
         panic!("{query} is not a view")
@@ -71,7 +71,7 @@ fn plan(query: &str) -> Result<PlannedJob> {
     plan_job(&view.query, JobTarget { job: JobId(16500), name: "m".into(), output })
 }
 
-fn stream(query: &str) -> String {
+pub fn stream(query: &str) -> String {
     render_stream(&plan(query).unwrap_or_else(|e| panic!("{query}: {e:?}")).stream).join("\n")
 }
 

@@ -18,16 +18,6 @@ fn refusals(queries: Vec<LogicalPlanBuilder>) -> String {
 }
 
 #[test]
-fn limits_and_first_rows() {
-    let first = scan("t").distinct_on(vec![col("s")], vec![col("s"), col("v")], None).unwrap();
-    let limit = scan("t").limit(0, Some(10)).unwrap();
-    for refused in [limit, first] {
-        let text = refusals(vec![refused]);
-        assert!(text.contains("in a materialized view is not supported"), "{text}");
-    }
-}
-
-#[test]
 fn order_without_limit_is_ignored() {
     let sorted = scan("t").sort([col("v").sort(true, false)]).unwrap();
     assert_eq!(
