@@ -19,6 +19,11 @@ pub struct Query {
 }
 
 impl Query {
+    /// Whether rows have one order, in which equal ones look the same.
+    pub fn is_ordered(&self) -> bool {
+        self.is_plain() && self.kinds.iter().all(|kind| kind.ty.is_ordered())
+    }
+
     /// Whether equal rows look the same.
     pub fn is_plain(&self) -> bool {
         self.kinds.iter().all(|kind| kind.plain)
@@ -134,7 +139,7 @@ impl Generator<'_> {
     /// The first rows of a total order.
     fn first_rows(&mut self, outer: &[Expr], want: Option<&[Type]>, depth: u32) -> Query {
         let query = self.select(outer, want, depth);
-        if !query.is_plain() {
+        if !query.is_ordered() {
             return query;
         }
         let order = self.total_order(query.kinds.len());
@@ -163,7 +168,7 @@ impl Generator<'_> {
     /// DISTINCT ON some columns, with a total order.
     fn distinct_on(&mut self, outer: &[Expr], want: Option<&[Type]>, depth: u32) -> Query {
         let inner = self.select(outer, want, depth);
-        if !inner.is_plain() {
+        if !inner.is_ordered() {
             return inner;
         }
         let columns = inner.kinds.len();

@@ -13,7 +13,7 @@ impl Generator<'_> {
     /// The rows of a query, each with a window function's value; sometimes only the first of each partition.
     pub(super) fn windowed(&mut self, outer: &[Expr], depth: u32) -> Query {
         let inner = self.select(outer, None, depth);
-        if !inner.is_plain() {
+        if !inner.is_ordered() {
             return inner;
         }
         let alias = self.alias();
