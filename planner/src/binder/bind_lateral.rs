@@ -124,7 +124,9 @@ impl Binder<'_> {
             return self.cross(left, Relation { plan, columns: right.columns });
         }
         let own = named.iter().all(|c| left.plan.schema().has_column(c));
-        let plan = if own && !is_plain_choice(&subquery.subquery) {
+        // DataFusion makes a join of a plain choice by equality, but of an outer one without its condition.
+        let is_left_to_rules = join == JoinType::Inner && is_plain_choice(&subquery.subquery);
+        let plan = if own && !is_left_to_rules {
             self.apply_subquery(left.plan, &subquery.subquery, &named, join)?
         } else {
             LogicalPlanBuilder::from(left.plan)
