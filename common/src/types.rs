@@ -36,6 +36,10 @@ pub enum NumericDisplay {
     /// PostgreSQL's rule for quotients: at least 16 significant digits in groups of four
     /// (`select_div_scale` in numeric.c), computed from the value.
     Quotient,
+    /// A variance: a quotient, but no variance at all is `0`.
+    Variance,
+    /// A standard deviation: as many digits as its square has as a [`NumericDisplay::Variance`].
+    Deviation,
 }
 
 /// A numeric's modifiers. Stored as a 128-bit integer of 38 digits with `scale` after the point.
@@ -56,6 +60,12 @@ impl NumericType {
     /// What division and avg() give.
     pub const QUOTIENT: NumericType =
         NumericType { precision: 38, scale: 20, display: NumericDisplay::Quotient };
+    /// What var_samp() and the like give.
+    pub const VARIANCE: NumericType =
+        NumericType { precision: 38, scale: 20, display: NumericDisplay::Variance };
+    /// What stddev() and the like give.
+    pub const DEVIATION: NumericType =
+        NumericType { precision: 38, scale: 20, display: NumericDisplay::Deviation };
 
     /// An exact numeric of this scale.
     pub const fn fixed(precision: u8, scale: i8) -> NumericType {

@@ -5,31 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::expr::{Literal, ScalarExpr};
 
-/// What an aggregate call computes. The argument's type is the input column's; the result's is in the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AggregateFunction {
-    /// `count(*)`; with an argument, of its non-NULL values. Int64.
-    Count,
-    /// int2/int4 → Int64; int8 → Decimal128(38,0); float → Float64 (float4 → Float32); decimal(s) → decimal(s).
-    /// NULL over no value.
-    Sum,
-    /// Integers and decimals → Decimal128(38,20) rounded half away from zero; floats → Float64.
-    Avg,
-    Min,
-    Max,
-}
+mod aggregate;
 
-/// One aggregate call over an input column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AggregateCall {
-    pub function: AggregateFunction,
-    /// Input column; `None` for `count(*)`.
-    pub arg: Option<usize>,
-    /// `FILTER (WHERE …)`: a boolean input column.
-    pub filter: Option<usize>,
-    pub distinct: bool,
-    pub result: DataType,
-}
+pub use aggregate::{AggregateCall, AggregateFunction, Estimate, Fraction, Regression, ValueOrder};
 
 /// Whether an input may delete rows. What the planner proved lets operators keep less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -27,6 +27,7 @@ mod tests;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use encode::{Packed, Place};
 pub use encoded::EncodedKeys;
@@ -35,7 +36,7 @@ pub(crate) use kind::{Kind, interval_span};
 use crate::error::{Error, Result};
 
 /// Direction of one key column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyOrder {
     /// `ASC NULLS LAST`, PostgreSQL's default.
     #[default]

@@ -148,27 +148,35 @@ pub fn write(value: i128, ty: &NumericType, out: &mut String) {
             }
             write_digits(value, scale, out);
         }
-        NumericDisplay::Quotient => {
-            let shown = quotient_scale(value, scale).min(scale);
-            write_digits(round_div(value, scale - shown), shown, out);
+        NumericDisplay::Variance | NumericDisplay::Deviation if value == 0 => out.push('0'),
+        NumericDisplay::Quotient | NumericDisplay::Variance => {
+            write_rounded(value, scale, quotient_scale(value, scale, 4), out);
         }
+        // A digit in base 10,000 of the square is one in base 100 of the root.
+        NumericDisplay::Deviation => write_rounded(value, scale, quotient_scale(value, scale, 2), out),
     }
 }
 
 /// Digits after the point of a quotient: at least 16 significant digits in base 10,000
 /// (`select_div_scale` in numeric.c), from the quotient itself, whose weight is that of the dividend less that
-/// of the divisor, one less for a power of 10,000, which only equal leading digits give.
-fn quotient_scale(value: i128, scale: u32) -> u32 {
+/// of the divisor, one less for a power of 10,000, which only equal leading digits give. `digit` is how many
+/// decimal digits of the value make one of the quotient's.
+fn quotient_scale(value: i128, scale: u32, digit: i32) -> u32 {
     if value == 0 {
         return 20;
     }
     let magnitude = value.unsigned_abs();
     let digits = magnitude.ilog10() as i32 + 1 - scale as i32;
-    let weight = (digits + 3).div_euclid(4) - 1;
-    let unit = weight * 4 + scale as i32;
+    let weight = (digits - 1).div_euclid(digit);
+    let unit = weight * digit + scale as i32;
     let is_power = (0..=38).contains(&unit) && magnitude == power_of_ten(unit as u32).unsigned_abs();
     let weight = if is_power { weight - 1 } else { weight };
     (16 - weight * 4).clamp(0, 38) as u32
+}
+
+fn write_rounded(value: i128, scale: u32, shown: u32, out: &mut String) {
+    let shown = shown.min(scale);
+    write_digits(round_div(value, scale - shown), shown, out);
 }
 
 fn write_digits(value: i128, scale: u32, out: &mut String) {

@@ -1,10 +1,12 @@
 //! Aggregates with PostgreSQL's result types, and which types each takes.
 //!
-//! `sum` and `avg` are ours (`sum_avg`): checked, and equal to the streaming Aggregate's. The others are
-//! DataFusion's, but for floats' `min` and `max` (`float_extreme`).
+//! `sum` and `avg` are ours (`sum_avg`): checked, and equal to the streaming Aggregate's. `count`, `min`, `max` and
+//! `any_value` are DataFusion's, but for floats' `min` and `max` (`float_extreme`). All others are computed by the
+//! streaming Aggregate's own accumulators (`incremental`).
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::functions_aggregate as df;
 use datafusion::logical_expr::AggregateUDF;
 use weir_common::types::NumericType;
@@ -12,7 +14,8 @@ use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::coerce::can_cast;
 use super::float_extreme::{float_max, float_min};
-use super::{CastContext, ResolvedAggregate, sum_avg};
+use super::{CastContext, Incremental, ResolvedAggregate, sum_avg};
+use crate::spec::{AggregateFunction, Estimate, Regression};
 
 /// Chooses the aggregate `name`; `None` when there is no aggregate of that name at all. `count(*)` has no
 /// argument. DISTINCT and FILTER are the caller's.
@@ -28,24 +31,20 @@ pub fn resolve_aggregate(name: &str, args: &[SqlType]) -> Result<Option<Resolved
         "sum" => sum(args),
         "avg" => avg(args),
         "min" | "max" => extreme(name, args),
-        "bool_and" | "every" => {
-            fixed(df::bool_and_or::bool_and_udaf(), args, &[SqlType::Bool], SqlType::Bool)
-        }
-        "bool_or" => fixed(df::bool_and_or::bool_or_udaf(), args, &[SqlType::Bool], SqlType::Bool),
+        "bool_and" | "every" => booleans(AggregateFunction::BoolAnd, args),
+        "bool_or" => booleans(AggregateFunction::BoolOr, args),
         "string_agg" => {
             fixed(df::string_agg::string_agg_udaf(), args, &[SqlType::Text, SqlType::Text], SqlType::Text)
         }
         "array_agg" => array_agg(args),
         "any_value" => same_type(df::any_value::any_value_udaf(), args),
-        "bit_and" => bits(df::bit_and_or_xor::bit_and_udaf(), args),
-        "bit_or" => bits(df::bit_and_or_xor::bit_or_udaf(), args),
-        "bit_xor" => bits(df::bit_and_or_xor::bit_xor_udaf(), args),
-        _ => match statistics(name) {
-            Some((udaf, arity)) => fixed(udaf, args, &vec![SqlType::Float8; arity], SqlType::Float8),
-            None if name == "regr_count" => {
-                fixed(df::regr::regr_count_udaf(), args, &[SqlType::Float8, SqlType::Float8], SqlType::Int8)
-            }
-            None => return Ok(None),
+        "bit_and" => bits(AggregateFunction::BitAnd, args),
+        "bit_or" => bits(AggregateFunction::BitOr, args),
+        "bit_xor" => bits(AggregateFunction::BitXor, args),
+        _ => match (spread(name), regression(name)) {
+            (Some(function), _) => moments(function, args),
+            (_, Some(function)) => of_two(function, args),
+            _ => return Ok(None),
         },
     };
     found
@@ -66,27 +65,6 @@ fn missing(name: &str, args: &[SqlType]) -> Error {
     let types: Vec<String> = args.iter().map(SqlType::name).collect();
     Error::unsupported(format!("the aggregate {name}({})", types.join(", ")))
         .with_hint("Aggregate extract(epoch FROM …) and multiply the result with an interval.")
-}
-
-fn statistics(name: &str) -> Option<(Arc<AggregateUDF>, usize)> {
-    Some(match name {
-        "stddev" | "stddev_samp" => (df::stddev::stddev_udaf(), 1),
-        "stddev_pop" => (df::stddev::stddev_pop_udaf(), 1),
-        "variance" | "var_samp" => (df::variance::var_samp_udaf(), 1),
-        "var_pop" => (df::variance::var_pop_udaf(), 1),
-        "corr" => (df::correlation::corr_udaf(), 2),
-        "covar_samp" => (df::covariance::covar_samp_udaf(), 2),
-        "covar_pop" => (df::covariance::covar_pop_udaf(), 2),
-        "regr_slope" => (df::regr::regr_slope_udaf(), 2),
-        "regr_intercept" => (df::regr::regr_intercept_udaf(), 2),
-        "regr_r2" => (df::regr::regr_r2_udaf(), 2),
-        "regr_avgx" => (df::regr::regr_avgx_udaf(), 2),
-        "regr_avgy" => (df::regr::regr_avgy_udaf(), 2),
-        "regr_sxx" => (df::regr::regr_sxx_udaf(), 2),
-        "regr_syy" => (df::regr::regr_syy_udaf(), 2),
-        "regr_sxy" => (df::regr::regr_sxy_udaf(), 2),
-        _ => return None,
-    })
 }
 
 fn no_aggregate(name: &str, args: &[SqlType]) -> Error {
@@ -118,6 +96,54 @@ fn count(args: &[SqlType]) -> Option<ResolvedAggregate> {
 /// A literal of unknown type is text.
 fn known(ty: &SqlType) -> SqlType {
     if *ty == SqlType::Unknown { SqlType::Text } else { ty.clone() }
+}
+
+fn booleans(function: AggregateFunction, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    fixed(Incremental::udaf(function, &DataType::Boolean), args, &[SqlType::Bool], SqlType::Bool)
+}
+
+fn bits(function: AggregateFunction, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    let udaf = Incremental::udaf(function, &arg.arrow());
+    arg.is_integer().then(|| ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg.clone() })
+}
+
+fn spread(name: &str) -> Option<AggregateFunction> {
+    Some(match name {
+        "stddev" | "stddev_samp" => AggregateFunction::Deviation(Estimate::Sample),
+        "stddev_pop" => AggregateFunction::Deviation(Estimate::Population),
+        "variance" | "var_samp" => AggregateFunction::Variance(Estimate::Sample),
+        "var_pop" => AggregateFunction::Variance(Estimate::Population),
+        _ => return None,
+    })
+}
+
+/// Of exact numbers exact, of all others as of float8.
+fn moments(function: AggregateFunction, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let [arg] = args else { return None };
+    if !arg.is_integer() && !matches!(arg, SqlType::Numeric(_)) {
+        let udaf = Incremental::udaf(function, &DataType::Float64);
+        return fixed(udaf, args, &[SqlType::Float8], SqlType::Float8);
+    }
+    let result = SqlType::Numeric(match function {
+        AggregateFunction::Deviation(_) => NumericType::DEVIATION,
+        _ => NumericType::VARIANCE,
+    });
+    let udaf = Incremental::udaf(function, &result.arrow());
+    Some(ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result })
+}
+
+fn regression(name: &str) -> Option<Regression> {
+    use Regression::*;
+    [Corr, CovarPop, CovarSamp, Count, AvgX, AvgY, Sxx, Syy, Sxy, Slope, Intercept, R2]
+        .into_iter()
+        .find(|regression| regression.name() == name)
+}
+
+fn of_two(regression: Regression, args: &[SqlType]) -> Option<ResolvedAggregate> {
+    let result = if regression == Regression::Count { SqlType::Int8 } else { SqlType::Float8 };
+    let udaf = Incremental::udaf(AggregateFunction::Regression(regression), &result.arrow());
+    fixed(udaf, args, &[SqlType::Float8, SqlType::Float8], result)
 }
 
 fn sum(args: &[SqlType]) -> Option<ResolvedAggregate> {
@@ -179,11 +205,6 @@ fn same_type(udaf: Arc<AggregateUDF>, args: &[SqlType]) -> Option<ResolvedAggreg
     Some(ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg })
 }
 
-fn bits(udaf: Arc<AggregateUDF>, args: &[SqlType]) -> Option<ResolvedAggregate> {
-    let [arg] = args else { return None };
-    arg.is_integer().then(|| ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg.clone() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +221,9 @@ mod tests {
         assert_eq!(result("avg", SqlType::Float4), "double precision");
         assert_eq!(result("max", SqlType::Varchar(Some(3))), "text");
         assert_eq!(result("array_agg", SqlType::Date), "date[]");
-        assert_eq!(result("stddev", SqlType::Int4), "double precision");
+        assert_eq!(result("stddev", SqlType::Int4), "numeric");
+        assert_eq!(result("stddev", SqlType::Float4), "double precision");
+        assert_eq!(result("bit_or", SqlType::Int2), "smallint");
     }
 
     #[test]

@@ -180,11 +180,12 @@ pub(crate) fn common_numeric(numerics: &[NumericType]) -> NumericType {
 
 /// How the result of a computation over these prints.
 pub(crate) fn merge_display(numerics: &[NumericType]) -> NumericDisplay {
-    let any = |display| numerics.iter().any(|n| n.display == display);
-    if any(NumericDisplay::Trimmed) {
-        NumericDisplay::Trimmed
-    } else if any(NumericDisplay::Quotient) {
-        NumericDisplay::Quotient
+    use NumericDisplay::{Deviation, Quotient, Trimmed, Variance};
+    let any = |displays: &[NumericDisplay]| numerics.iter().any(|n| displays.contains(&n.display));
+    if any(&[Trimmed]) {
+        Trimmed
+    } else if any(&[Quotient, Variance, Deviation]) {
+        Quotient
     } else {
         NumericDisplay::Fixed
     }

@@ -27,6 +27,8 @@ pub(crate) fn write(ty: &SqlType) -> String {
             NumericDisplay::Fixed => format!("numeric({precision},{scale})"),
             NumericDisplay::Trimmed => format!("numeric({precision},{scale},trimmed)"),
             NumericDisplay::Quotient => format!("numeric({precision},{scale},quotient)"),
+            NumericDisplay::Variance => format!("numeric({precision},{scale},variance)"),
+            NumericDisplay::Deviation => format!("numeric({precision},{scale},deviation)"),
         },
         SqlType::Varchar(Some(limit)) => format!("varchar({limit})"),
         SqlType::Bpchar(Some(limit)) => format!("bpchar({limit})"),
@@ -52,6 +54,8 @@ pub(crate) fn parse(code: &str) -> Option<SqlType> {
                 [] => NumericDisplay::Fixed,
                 ["trimmed"] => NumericDisplay::Trimmed,
                 ["quotient"] => NumericDisplay::Quotient,
+                ["variance"] => NumericDisplay::Variance,
+                ["deviation"] => NumericDisplay::Deviation,
                 _ => return None,
             };
             Some(SqlType::Numeric(NumericType {

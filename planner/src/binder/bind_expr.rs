@@ -26,6 +26,11 @@ impl<'s> ExprContext<'s> {
     pub(crate) fn plain(scope: &'s Scope<'s>, clause: &'static str) -> ExprContext<'s> {
         ExprContext { scope, clause, aggregates: false, windows: false }
     }
+
+    /// The ORDER BY and FILTER of an aggregate call in this place.
+    pub(crate) fn inside_aggregate(self) -> ExprContext<'s> {
+        ExprContext { aggregates: false, windows: false, clause: "aggregate", ..self }
+    }
 }
 
 impl Binder<'_> {

@@ -40,10 +40,13 @@ impl Binder<'_> {
                 }
             };
         }
-        if !function.within_group.is_empty() {
-            return Err(Error::unsupported("WITHIN GROUP").at(position));
-        }
         let call = Call { position, ..take_apart(name, function).map_err(|e| e.at(position))? };
+        if !function.within_group.is_empty() {
+            return match function.over {
+                Some(_) => Err(super::bind_ordered::no_window(&call)),
+                None => self.bind_within_group(&call, &function.within_group, cx),
+            };
+        }
         if let Some(over) = &function.over {
             return self.bind_window_call(&call, over, cx);
         }
@@ -82,6 +85,9 @@ impl Binder<'_> {
         }
         let args: Result<Vec<Typed>> = call.args.iter().map(|e| self.bind_expr(e, cx)).collect();
         let args = args?;
+        if let Some(ordered) = self.bind_ordered_call(call, &args, cx)? {
+            return Ok(ordered);
+        }
         if let Some(aggregate) = self.bind_aggregate_call(call, &args, cx)? {
             return Ok(aggregate);
         }
@@ -96,7 +102,13 @@ impl Binder<'_> {
         self.bind_scalar_call(&call.name, args, position)
     }
 
-    fn bind_scalar_call(&self, name: &str, args: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
+    /// A call of a scalar function.
+    pub(crate) fn bind_scalar_call(
+        &self,
+        name: &str,
+        args: Vec<Typed>,
+        position: Option<usize>,
+    ) -> Result<Typed> {
         if let Some(typed) = self.sequence_function(name, &args, position)? {
             return Ok(typed);
         }
@@ -140,42 +152,49 @@ impl Binder<'_> {
         let types: Vec<SqlType> = args.iter().map(|a| a.ty.clone()).collect();
         let resolved = functions::resolve_aggregate(&call.name, &types).map_err(|e| e.at(call.position))?;
         let Some(resolved) = resolved else { return Ok(None) };
-        if !cx.aggregates {
-            let message = match cx.clause {
-                "aggregate" => "aggregate function calls cannot be nested".to_owned(),
-                clause => format!("aggregate functions are not allowed in {clause}"),
-            };
-            return Err(Error::new(SqlState::GROUPING_ERROR, message).at(call.position));
-        }
-        if args.iter().any(|arg| contains_aggregate(&arg.expr)) {
-            let message = "aggregate function calls cannot be nested";
-            return Err(Error::new(SqlState::GROUPING_ERROR, message).at(call.position));
-        }
+        self.check_aggregate(call, args, cx)?;
         if call.star && call.name != "count" {
             let message = format!("{}(*) is not allowed; only count(*) is", call.name);
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(call.position));
         }
-        let inner = ExprContext { aggregates: false, windows: false, clause: "aggregate", ..cx };
         let coerced: Result<Vec<Expr>> =
             args.iter().zip(&resolved.arg_types).map(|(arg, ty)| self.coerce(arg.clone(), ty)).collect();
         let mut coerced = coerced?;
         if coerced.is_empty() {
             coerced.push(lit(1i64));
         }
-        let returned =
-            resolved.udaf.return_type(&resolved.arg_types.iter().map(SqlType::arrow).collect::<Vec<_>>());
-        let filter = call.filter.map(|f| self.condition(self.bind_expr(f, inner)?, "FILTER")).transpose()?;
-        let order_by = self.bind_sort_keys(call.order_by, inner)?;
-        let aggregate = expr::AggregateFunction::new_udf(
-            resolved.udaf,
-            coerced,
-            call.distinct,
-            filter.map(Box::new),
-            order_by,
-            None,
-        );
+        // These do not depend on the order of their rows: it is bound for its errors only.
+        self.bind_sort_keys(call.order_by, cx.inside_aggregate())?;
+        self.aggregate(call, resolved, coerced, cx).map(Some)
+    }
+
+    /// Refuses an aggregate call where none may be.
+    pub(crate) fn check_aggregate(&self, call: &Call<'_>, args: &[Typed], cx: ExprContext<'_>) -> Result<()> {
+        let message = match cx.clause {
+            _ if cx.aggregates && !args.iter().any(|arg| contains_aggregate(&arg.expr)) => return Ok(()),
+            _ if cx.aggregates => "aggregate function calls cannot be nested".to_owned(),
+            "aggregate" => "aggregate function calls cannot be nested".to_owned(),
+            clause => format!("aggregate functions are not allowed in {clause}"),
+        };
+        Err(Error::new(SqlState::GROUPING_ERROR, message).at(call.position))
+    }
+
+    /// A resolved aggregate over its arguments, with the DISTINCT and FILTER of the call.
+    pub(crate) fn aggregate(
+        &self,
+        call: &Call<'_>,
+        resolved: functions::ResolvedAggregate,
+        args: Vec<Expr>,
+        cx: ExprContext<'_>,
+    ) -> Result<Typed> {
+        let types: Vec<DataType> = resolved.arg_types.iter().map(SqlType::arrow).collect();
+        let returned = resolved.udaf.return_type(&types);
+        let filter = call.filter.map(|f| self.condition(self.bind_expr(f, cx.inside_aggregate())?, "FILTER"));
+        let filter = filter.transpose()?.map(Box::new);
+        let aggregate =
+            expr::AggregateFunction::new_udf(resolved.udaf, args, call.distinct, filter, Vec::new(), None);
         let expr = represented(Expr::AggregateFunction(aggregate), returned.ok(), &resolved.result);
-        Ok(Some(Typed::new(expr, resolved.result, call.position)))
+        Ok(Typed::new(expr, resolved.result, call.position))
     }
 
     /// ORDER BY inside a call or a window: expressions only, no ordinals.

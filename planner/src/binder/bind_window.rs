@@ -208,6 +208,8 @@ fn window_function(
         Some(resolved) => {
             Ok((WindowFunctionDefinition::AggregateUDF(resolved.udaf), resolved.arg_types, resolved.result))
         }
+        None if name == "jsonb_agg" => Err(Error::unsupported("jsonb_agg as a window function")
+            .with_hint("Use to_jsonb(array_agg(…) OVER (…)).")),
         None => {
             let message =
                 format!("OVER specified, but {name} is not a window function nor an aggregate function");

@@ -314,7 +314,9 @@ fn over_nothing(output: Column, call: &Expr, marker: &Column) -> Result<Expr> {
     let relation = output.relation.clone();
     let column = Expr::Column(output);
     let default = match call.clone().unalias() {
-        Expr::AggregateFunction(call) if call.func.name() == "count" => ScalarValue::Int64(Some(0)),
+        Expr::AggregateFunction(call) if matches!(call.func.name(), "count" | "regr_count") => {
+            ScalarValue::Int64(Some(0))
+        }
         _ => return Ok(column),
     };
     let missing = Expr::IsNull(Box::new(Expr::Column(marker.clone())));

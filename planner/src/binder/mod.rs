@@ -27,6 +27,7 @@ mod bind_lateral;
 mod bind_literal;
 mod bind_operator;
 mod bind_order;
+mod bind_ordered;
 mod bind_query;
 mod bind_relation;
 mod bind_rules;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind};
+use weir_exec::spec::{AggregateCall, ChangelogMode, JoinKind};
 
 use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -114,16 +114,10 @@ pub(super) fn render_kind(kind: JoinKind) -> &'static str {
 }
 
 fn render_call(call: &AggregateCall, input: &[&str]) -> String {
-    let function = match call.function {
-        AggregateFunction::Count => "count",
-        AggregateFunction::Sum => "sum",
-        AggregateFunction::Avg => "avg",
-        AggregateFunction::Min => "min",
-        AggregateFunction::Max => "max",
-    };
-    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let args: Vec<String> = call.args.iter().map(|i| input[*i].to_string()).collect();
+    let rendered = call.function.render(&args, call.distinct, &call.order);
     let filter = call.filter.map_or_else(String::new, |i| format!(" FILTER (WHERE {})", input[i]));
-    format!("{function}({distinct}{}){filter}", call.arg.map_or("*", |i| input[i]))
+    format!("{rendered}{filter}")
 }
 
 /// `mode=retract key=[0] dist=by[0] state=…`.

@@ -3,6 +3,7 @@
 //! Most plans are built with DataFusion's builder over our relations, so that these tests stand on rules and
 //! lowering alone; [`sql`] goes the whole way from the text.
 
+mod aggregates;
 mod fixture;
 mod job;
 mod ordered;

@@ -330,15 +330,21 @@ fn aggregate_state(
     input: ChangelogMode,
     sources: &[&str],
 ) -> StateBound {
+    let keeps_all = calls.iter().any(|call| call.function.is_ordered() && !call.distinct);
     let keeps_values = calls.iter().any(|call| {
         let extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
-        call.distinct && !extreme || extreme && input == ChangelogMode::Retract
+        (call.distinct || call.function.is_ordered()) && !extreme
+            || extreme && input == ChangelogMode::Retract
     });
-    let what = match (names.is_empty(), keeps_values) {
-        (true, false) => return StateBound::Bounded("one row".into()),
-        (true, true) => "the distinct values of its arguments".to_string(),
-        (false, false) => format!("one row for each ({})", names.join(", ")),
-        (false, true) => format!("the distinct values of its arguments for each ({})", names.join(", ")),
+    let values = match (keeps_all, keeps_values) {
+        (true, _) => Some("the values of its arguments"),
+        (_, true) => Some("the distinct values of its arguments"),
+        _ => None,
+    };
+    let what = match (names.is_empty(), values) {
+        (true, None) => return StateBound::Bounded("one row".into()),
+        (true, Some(values)) => values.to_string(),
+        (false, values) => format!("{} for each ({})", values.unwrap_or("one row"), names.join(", ")),
     };
     if sources.is_empty() {
         StateBound::Bounded(what)

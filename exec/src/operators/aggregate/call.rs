@@ -1,18 +1,19 @@
 //! `Call`: one aggregate call: which rows count for it, and where they are summed up.
 //!
 //! ```text
-//!   batch ─ FILTER is true, argument not NULL ─► [value counts: distinct?] ─► accumulator
+//!   rows ─ FILTER is true, arguments not NULL ─► [value counts: distinct?] ─► accumulator
 //! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::DataType;
 use weir_common::{ChangeBatch, Error, Result};
 
-use super::accumulator::{Accumulator, Rows, accumulator, gather_i64};
+use super::accumulator::{Accumulator, Rows, Times, accumulator, gather_i64};
 use super::value_counts::ValueCounts;
 use crate::spec::{AggregateCall, AggregateFunction, ChangelogMode};
 
@@ -25,43 +26,46 @@ pub(super) enum Call {
 
 /// A call with an accumulator.
 pub(super) struct Accumulated {
-    arg: Option<usize>,
+    args: Vec<usize>,
+    /// As many of the first arguments must not be NULL for a row to count.
+    not_null: usize,
     filter: Option<usize>,
     pub values: Option<ValueCounts>,
+    /// Whether the accumulator is handed each value once.
+    pub distinct: bool,
     pub accumulator: Box<dyn Accumulator>,
+}
+
+/// Rows as a call's input: `columns` are those that the call's positions mean.
+pub(super) struct Input<'a> {
+    pub columns: &'a [ArrayRef],
+    /// Of a call without a FILTER column: which rows pass.
+    pub filter: Option<&'a BooleanArray>,
+    pub ops: Option<&'a [i8]>,
+    pub rows: usize,
+}
+
+impl<'a> Input<'a> {
+    /// A change batch.
+    pub fn of(batch: &'a ChangeBatch) -> Input<'a> {
+        Input { columns: batch.columns(), filter: None, ops: batch.ops.as_deref(), rows: batch.len() }
+    }
 }
 
 impl Call {
     /// A call over an input with columns of the types `input`.
     pub fn new(call: &AggregateCall, mode: ChangelogMode, input: &[DataType]) -> Result<Call> {
-        let extremum = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
-        if call.arg.is_none() && call.filter.is_none() {
-            return match call.function {
-                AggregateFunction::Count => Ok(Call::RowCount),
-                _ => Err(Error::internal("an aggregate other than count(*) has an argument")),
-            };
+        if call.function == AggregateFunction::Count && call.args.is_empty() && call.filter.is_none() {
+            return Ok(Call::RowCount);
         }
-        let arg = call.arg.map(|column| &input[column]);
-        let counted = if extremum { mode == ChangelogMode::Retract } else { call.distinct };
-        Ok(Call::Accumulated(Box::new(Accumulated {
-            arg: call.arg,
-            filter: call.filter,
-            values: arg.filter(|_| counted).map(ValueCounts::new).transpose()?,
-            accumulator: accumulator(call, arg, mode)?,
-        })))
+        Ok(Call::Accumulated(Box::new(Accumulated::new(call, mode, input)?)))
     }
 
-    /// Takes a batch in; `groups` has the group of each row.
-    pub fn update(&mut self, groups: &[u32], batch: &ChangeBatch) -> Result<()> {
-        let Call::Accumulated(call) = self else { return Ok(()) };
-        let (groups, ops, values) = call.counting_rows(groups, batch)?;
-        let rows = Rows { groups: &groups, ops: ops.as_deref(), values: values.as_ref() };
-        match &mut call.values {
-            None => call.accumulator.update(&rows),
-            Some(counts) => {
-                let transitions = counts.update(&rows)?;
-                call.accumulator.update(&transitions.rows())
-            }
+    /// Takes rows in; `groups` has the group of each.
+    pub fn update(&mut self, groups: &[u32], input: &Input<'_>) -> Result<()> {
+        match self {
+            Call::RowCount => Ok(()),
+            Call::Accumulated(call) => call.update(groups, input),
         }
     }
 
@@ -93,42 +97,81 @@ impl Call {
     pub fn memory_bytes(&self) -> usize {
         match self {
             Call::RowCount => 0,
-            Call::Accumulated(call) => {
-                call.accumulator.memory_bytes() + call.values.as_ref().map_or(0, ValueCounts::memory_bytes)
-            }
+            Call::Accumulated(call) => call.memory_bytes(),
         }
     }
 }
 
 /// Groups, ops and arguments of the rows that count.
-type CountingRows<'a> = (Cow<'a, [u32]>, Option<Cow<'a, [i8]>>, Option<ArrayRef>);
+type CountingRows<'a> = (Cow<'a, [u32]>, Option<Cow<'a, [i8]>>, Vec<ArrayRef>);
 
 impl Accumulated {
-    fn counting_rows<'a>(&self, groups: &'a [u32], batch: &'a ChangeBatch) -> Result<CountingRows<'a>> {
-        let values = self.arg.map(|arg| batch.columns()[arg].clone());
-        let ops = batch.ops.as_deref();
-        let Some(selected) = self.selected(batch, values.as_ref())? else {
-            return Ok((groups.into(), ops.map(Cow::Borrowed), values));
+    /// A call over an input with columns of the types `input`.
+    pub fn new(call: &AggregateCall, mode: ChangelogMode, input: &[DataType]) -> Result<Accumulated> {
+        let args: Vec<DataType> = call.args.iter().map(|column| input[*column].clone()).collect();
+        let extremum = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
+        let distinct = if extremum { mode == ChangelogMode::Retract } else { call.distinct };
+        let counted = call.function.is_ordered() || distinct && !args.is_empty();
+        Ok(Accumulated {
+            args: call.args.clone(),
+            not_null: call.function.arguments_not_null().min(args.len()),
+            filter: call.filter,
+            values: counted.then(|| ValueCounts::new(&args)).transpose()?,
+            distinct,
+            accumulator: accumulator(call, &args, mode)?,
+        })
+    }
+
+    /// Takes rows in; `groups` has the group of each.
+    pub fn update(&mut self, groups: &[u32], input: &Input<'_>) -> Result<()> {
+        let (groups, ops, values) = self.counting_rows(groups, input)?;
+        self.take_in(&Rows { groups: &groups, times: Times::of(ops.as_deref()), values: &values })
+    }
+
+    /// Takes in rows that count.
+    pub fn take_in(&mut self, rows: &Rows<'_>) -> Result<()> {
+        match &mut self.values {
+            None => self.accumulator.update(rows),
+            Some(counts) if self.distinct => {
+                counts.update_distinct(rows, |distinct| self.accumulator.update(distinct))
+            }
+            Some(counts) => {
+                counts.update(rows)?;
+                self.accumulator.update(rows)
+            }
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.accumulator.memory_bytes() + self.values.as_ref().map_or(0, ValueCounts::memory_bytes)
+    }
+
+    fn counting_rows<'a>(&self, groups: &'a [u32], input: &Input<'a>) -> Result<CountingRows<'a>> {
+        let values: Vec<ArrayRef> = self.args.iter().map(|arg| input.columns[*arg].clone()).collect();
+        let Some(selected) = self.selected(input, &values)? else {
+            return Ok((groups.into(), input.ops.map(Cow::Borrowed), values));
         };
         let groups = selected.iter().map(|row| groups[*row as usize]).collect::<Vec<_>>();
-        let ops = ops.map(|ops| selected.iter().map(|row| ops[*row as usize]).collect::<Vec<_>>());
+        let ops = input.ops.map(|ops| selected.iter().map(|row| ops[*row as usize]).collect::<Vec<_>>());
         let selected = UInt32Array::from(selected);
-        let values =
-            values.map(|values| take(&values, &selected, None)).transpose().map_err(Error::internal)?;
-        Ok((groups.into(), ops.map(Cow::Owned), values))
+        let values = values.iter().map(|column| take(column, &selected, None)).collect::<Result<_, _>>();
+        Ok((groups.into(), ops.map(Cow::Owned), values.map_err(Error::internal)?))
     }
 
     /// The rows that count; `None` when all do.
-    fn selected(&self, batch: &ChangeBatch, values: Option<&ArrayRef>) -> Result<Option<Vec<u32>>> {
-        let nulls = values.and_then(|values| values.nulls()).filter(|nulls| nulls.null_count() > 0);
-        let not_null = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
-        let rows = 0..batch.len();
-        let Some(filter) = self.filter else {
-            return Ok(nulls.map(|_| rows.filter(|row| not_null(*row)).map(|row| row as u32).collect()));
+    fn selected(&self, input: &Input<'_>, values: &[ArrayRef]) -> Result<Option<Vec<u32>>> {
+        let nulls = values[..self.not_null].iter().filter_map(|values| values.nulls());
+        let nulls: Vec<&NullBuffer> = nulls.filter(|nulls| nulls.null_count() > 0).collect();
+        let not_null = |row: &usize| nulls.iter().all(|nulls| nulls.is_valid(*row));
+        let rows = 0..input.rows;
+        let column = self.filter.map(|filter| input.columns[filter].as_boolean_opt());
+        let column = column.map(|mask| mask.ok_or_else(|| Error::internal("a FILTER column is not boolean")));
+        let Some(mask) = column.transpose()?.or(input.filter) else {
+            let all = nulls.is_empty();
+            return Ok((!all).then(|| rows.filter(not_null).map(|row| row as u32).collect()));
         };
-        let mask = batch.columns()[filter].as_boolean_opt();
-        let mask = mask.ok_or_else(|| Error::internal("a FILTER column is not boolean"))?;
-        let counts = |row: &usize| mask.value(*row) && mask.is_valid(*row) && not_null(*row);
+        let counts = |row: &usize| mask.value(*row) && mask.is_valid(*row) && not_null(row);
         Ok(Some(rows.filter(counts).map(|row| row as u32).collect()))
     }
 }

@@ -39,7 +39,12 @@ impl<V: OrderedValue> Extremum<V> {
         Ok(Extremum { best: Vec::new(), present: Vec::new(), heap_bytes: 0, better, ty: ty.clone(), encoder })
     }
 
-    fn set(&mut self, group: usize, value: V) {
+    /// Takes the value of a row if it is better than the best so far.
+    fn offer(&mut self, group: usize, column: &V::Column, row: usize) {
+        if self.present[group] && self.best[group].compare(column, row) != self.better.reverse() {
+            return;
+        }
+        let value = V::at(column, row);
         self.heap_bytes += value.heap_bytes();
         self.heap_bytes -= self.best[group].heap_bytes();
         self.best[group] = value;
@@ -59,9 +64,7 @@ impl<V: OrderedValue> Accumulator for Extremum<V> {
             if op < 0 {
                 return Err(Error::internal("a row was deleted from an append-only input"));
             }
-            if !self.present[group] || self.best[group].compare(&column, row) == self.better.reverse() {
-                self.set(group, V::at(&column, row));
-            }
+            self.offer(group, &column, row);
             Ok(())
         })
     }
@@ -79,10 +82,10 @@ impl<V: OrderedValue> Accumulator for Extremum<V> {
         Ok(vec![self.evaluate(groups)?])
     }
 
-    fn restore(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let column = V::column(&state[0], &self.encoder)?;
         for (row, group) in groups.iter().enumerate().filter(|(row, _)| state[0].is_valid(*row)) {
-            self.set(*group as usize, V::at(&column, row));
+            self.offer(*group as usize, &column, row);
         }
         Ok(())
     }

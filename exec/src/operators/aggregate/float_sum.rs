@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use hashbrown::HashMap;
 use weir_common::{Error, Result, SqlState};
 
-use super::accumulator::{Accumulator, Rows, restore_i64};
+use super::accumulator::{Accumulator, Rows, merge_i64};
 
 /// Sums of floating-point values.
 pub(super) struct FloatSums {
@@ -34,10 +34,10 @@ struct FloatSum {
 
 /// How many infinities and NaN a group holds.
 #[derive(Clone, Copy, Default, PartialEq)]
-struct Special {
-    nan: i64,
-    positive: i64,
-    negative: i64,
+pub(super) struct Special {
+    pub nan: i64,
+    pub positive: i64,
+    pub negative: i64,
 }
 
 impl FloatSum {
@@ -55,7 +55,8 @@ impl FloatSum {
 }
 
 impl Special {
-    fn add(&mut self, value: f64, op: i64) {
+    /// Counts a value that is not finite.
+    pub fn add(&mut self, value: f64, op: i64) {
         let counter = match (value.is_nan(), value > 0.0) {
             (true, _) => &mut self.nan,
             (_, true) => &mut self.positive,
@@ -64,7 +65,8 @@ impl Special {
         *counter += op;
     }
 
-    fn sum(&self, finite: f64) -> f64 {
+    /// The sum with these values, given that of the finite ones.
+    pub fn sum(&self, finite: f64) -> f64 {
         match (self.nan > 0, self.positive > 0, self.negative > 0) {
             (true, _, _) | (_, true, true) => f64::NAN,
             (_, true, _) => f64::INFINITY,
@@ -164,25 +166,26 @@ impl Accumulator for FloatSums {
         ])
     }
 
-    fn restore(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let float = |column: usize, row: usize| {
             let column = state[column].as_primitive::<Float64Type>();
             if column.is_valid(row) { column.value(row) } else { 0.0 }
         };
         for (row, group) in groups.iter().enumerate() {
             let sum = &mut self.sums[*group as usize];
-            (sum.sum, sum.compensation) = (float(0, row), float(1, row));
+            sum.add(float(0, row));
+            sum.add(float(1, row));
             if state[3].is_valid(row) {
-                self.special.insert(*group, Special::default());
+                self.special.entry(*group).or_default();
             }
         }
-        restore_i64(&state[2], groups, |group, count| self.sums[group].count = count);
+        merge_i64(&state[2], groups, |group, count| self.sums[group].count += count);
         let parts: [fn(&mut Special) -> &mut i64; 3] =
             [|s| &mut s.nan, |s| &mut s.positive, |s| &mut s.negative];
         for (part, column) in parts.iter().zip(&state[3..]) {
-            restore_i64(column, groups, |group, count| {
+            merge_i64(column, groups, |group, count| {
                 if let Some(special) = self.special.get_mut(&(group as u32)) {
-                    *part(special) = count;
+                    *part(special) += count;
                 }
             });
         }
@@ -196,6 +199,7 @@ impl Accumulator for FloatSums {
 
 #[cfg(test)]
 mod tests {
+    use super::super::accumulator::Times;
     use super::*;
 
     #[test]
@@ -211,7 +215,8 @@ mod tests {
             f64::INFINITY,
             f64::NAN,
         ]));
-        let rows = Rows { groups: &[0; 7], ops: Some(&[1, 1, 1, 1, -1, -1, -1]), values: Some(&values) };
+        let ops = Times::Ops(&[1, 1, 1, 1, -1, -1, -1]);
+        let rows = Rows { groups: &[0; 7], times: ops, values: &[values] };
         sums.update(&rows).unwrap();
         sums.settle(&[0]);
         assert_eq!(sums.evaluate(&[0]).unwrap().as_primitive::<Float64Type>().value(0), 0.1);

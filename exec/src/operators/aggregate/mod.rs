@@ -16,10 +16,20 @@
 //! the first epoch end on, at the worker that owns the key group of the empty key.
 
 mod accumulator;
+mod bits;
+mod bool_counts;
 mod call;
 mod emit;
+mod exact_float;
+mod exact_moments;
 mod extremum;
+mod float_moments;
 mod float_sum;
+#[cfg(test)]
+mod function_tests;
+pub(crate) mod grouped;
+mod ordered_bag;
+mod ordered_bags;
 mod ordered_set;
 mod ordered_value;
 mod persist;
@@ -32,7 +42,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Result};
 
-use self::call::Call;
+use self::call::{Call, Input};
 use self::emit::TouchedGroups;
 use super::positional_schema;
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateWriter};
@@ -146,7 +156,8 @@ impl Aggregate {
             None => ids.iter().for_each(|id| self.rows[*id as usize] += 1),
             Some(ops) => ids.iter().zip(ops).for_each(|(id, op)| self.rows[*id as usize] += i64::from(*op)),
         }
-        self.calls.iter_mut().try_for_each(|call| call.update(ids, batch))
+        let input = Input::of(batch);
+        self.calls.iter_mut().try_for_each(|call| call.update(ids, &input))
     }
 }
 

@@ -129,7 +129,7 @@ impl<V: OrderedValue> Accumulator for OrderedSets<V> {
         Ok(Vec::new())
     }
 
-    fn restore(&mut self, _groups: &[u32], _state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, _groups: &[u32], _state: &[ArrayRef]) -> Result<()> {
         Ok(())
     }
 

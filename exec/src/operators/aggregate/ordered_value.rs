@@ -36,7 +36,7 @@ impl Representation {
 }
 
 /// A value that compares as SQL orders it.
-pub(super) trait OrderedValue: Ord + Clone + Default + Send + 'static {
+pub(super) trait OrderedValue: Ord + Clone + Default + Send + Sync + 'static {
     /// A column of values; rows that are NULL hold anything.
     type Column;
 

@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | 0 | group key | row: column 1 the row count, columns 16(c+1).. the state of call c |
-//! | c + 1 | group key ++ value | count of the value for call c (DISTINCT, and min/max with deletes) |
+//! | c + 1 | group key ++ value | count of the value for call c (DISTINCT, ordered, and min/max with deletes) |
 //!
 //! Keys are canonical; the key group of an entry is that of its group key, as in the exchange before the
 //! operator, so that every entry lies with the worker that receives its rows.
@@ -16,7 +16,7 @@ use weir_common::key::KeyEncoder;
 use weir_common::row::RowCodec;
 use weir_common::{Error, KeyGroup, Result};
 
-use super::accumulator::{Accumulator, gather_i64, restore_i64};
+use super::accumulator::{Accumulator, Rows, Times, gather_i64, merge_i64};
 use super::call::{Accumulated, Call};
 use super::{Aggregate, DIRTY, GlobalRow, PERSISTED};
 use crate::operator::{OpenContext, StateTable, StateWriter};
@@ -98,12 +98,12 @@ impl Aggregate {
 
     fn restore_groups(&mut self, ids: &[u32], columns: &[ArrayRef]) -> Result<()> {
         self.resize();
-        restore_i64(&columns[0], ids, |id, count| self.rows[id] = count);
+        merge_i64(&columns[0], ids, |id, count| self.rows[id] = count);
         ids.iter().for_each(|id| self.flags[*id as usize] = PERSISTED);
         let mut columns = &columns[1..];
         for accumulator in self.calls.iter_mut().filter_map(Call::accumulator_mut) {
             let (own, rest) = columns.split_at(accumulator.state_types().len());
-            accumulator.restore(ids, own)?;
+            accumulator.merge(ids, own)?;
             columns = rest;
         }
         Ok(())
@@ -112,9 +112,12 @@ impl Aggregate {
     fn restore_values(&mut self, cx: &OpenContext<'_>) -> Result<()> {
         for (c, call) in self.calls.iter_mut().enumerate() {
             let Call::Accumulated(call) = call else { continue };
-            let Accumulated { values: Some(values), accumulator, .. } = call.as_mut() else { continue };
+            let Accumulated { values: Some(values), accumulator, distinct, .. } = call.as_mut() else {
+                continue;
+            };
             values.restore(&mut self.keys, &self.group_types, value_table(c)?, cx.state, &mut |rows| {
-                accumulator.restore_values(rows)
+                let times = if *distinct { Times::Once } else { rows.times };
+                accumulator.restore_values(&Rows { times, ..*rows })
             })?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, Decimal128Type};
 use weir_common::{Error, Result, SqlState};
 
-use super::accumulator::{Accumulator, Rows, restore_i64};
+use super::accumulator::{Accumulator, Rows, merge_i64};
 use crate::state::native::{int_array, int_values};
 
 /// Digits after the point of an average.
@@ -42,7 +42,7 @@ enum Finish {
 }
 
 /// How a type sums.
-trait ExactSum: ArrowNativeType + Copy + Default + Send + 'static {
+trait ExactSum: ArrowNativeType + Copy + Default + Send + Sync + 'static {
     fn column(array: &ArrayRef) -> Result<ScalarBuffer<Self>>;
     /// `self + op * value`, if it can be represented.
     fn plus(self, value: Self, op: i64) -> Option<Self>;
@@ -128,12 +128,13 @@ impl<S: ExactSum> Accumulator for ExactSums<S> {
         Ok(vec![sums, Arc::new(counts)])
     }
 
-    fn restore(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let sums = S::from_array(&state[0])?;
         for (row, group) in groups.iter().enumerate().filter(|(row, _)| state[0].is_valid(*row)) {
-            self.sums[*group as usize].sum = sums[row];
+            let state = &mut self.sums[*group as usize];
+            state.sum = state.sum.plus(sums[row], 1).ok_or_else(S::overflow)?;
         }
-        restore_i64(&state[1], groups, |group, count| self.sums[group].count = count);
+        merge_i64(&state[1], groups, |group, count| self.sums[group].count += count);
         Ok(())
     }
 
@@ -222,6 +223,7 @@ fn divide(sum: i128, count: i128, factor: i128) -> Result<i128> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::accumulator::Times;
     use super::*;
 
     #[test]
@@ -248,7 +250,7 @@ mod tests {
             finish: Finish::Sum(DataType::Int64),
         };
         let values: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1]));
-        let error = sums.update(&Rows { groups: &[0], ops: None, values: Some(&values) }).unwrap_err();
+        let error = sums.update(&Rows { groups: &[0], times: Times::Once, values: &[values] }).unwrap_err();
         assert_eq!(
             (error.state(), error.message()),
             (SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range")

@@ -14,7 +14,8 @@ use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
 const AVG: DataType = DataType::Decimal128(38, 20);
 
 fn call(function: AggregateFunction, arg: Option<usize>, result: DataType) -> AggregateCall {
-    AggregateCall { function, arg, filter: None, distinct: false, result }
+    let args = arg.into_iter().collect();
+    AggregateCall { function, args, order: Vec::new(), filter: None, distinct: false, result }
 }
 
 fn spec(

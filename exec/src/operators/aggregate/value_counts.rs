@@ -1,20 +1,22 @@
 //! `ValueCounts`: how often each value occurs in each group.
 //!
-//! Stands in front of an accumulator that wants distinct values (DISTINCT calls, and min/max of an input that
-//! deletes): it counts, and hands on only a value's first occurrence (+1) and the removal of its last (−1).
+//! Stands in front of an accumulator that needs the values themselves. To one that wants distinct values (DISTINCT
+//! calls, and min/max of an input that deletes) it hands on only a value's first occurrence (+1) and the removal of
+//! its last (−1); to one that keeps them all in order it hands on everything. A value is all arguments together.
 //! The pairs (group, value) are keys of one table, so a value costs no allocation of its own.
 //!
 //! State on disk: group key ++ value, both in the canonical key encoding → count, 8 bytes little-endian.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, StructArray, UInt32Array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use weir_common::key::{EncodedKeys, KeyEncoder};
 use weir_common::{Error, KeyGroup, Result};
 
-use super::accumulator::Rows;
+use super::accumulator::{Rows, Times};
 use crate::operator::{StateReader, StateTable, StateWriter};
 use crate::operators::checkpoint::{CHUNK_ROWS, scan_chunks, storage_order};
 use crate::state::KeyTable;
@@ -33,50 +35,62 @@ pub(super) struct ValueCounts {
     flags: Vec<u8>,
     dirty: Vec<u32>,
     ids: Vec<u32>,
-    value_type: DataType,
+    value_types: Vec<DataType>,
     value_encoder: KeyEncoder,
 }
 
 /// Rows whose value appears in or vanishes from its group.
-pub(super) struct Transitions {
-    pub groups: Vec<u32>,
-    pub ops: Vec<i8>,
-    pub values: ArrayRef,
-}
-
-impl Transitions {
-    /// As input of an accumulator.
-    pub fn rows(&self) -> Rows<'_> {
-        Rows { groups: &self.groups, ops: Some(&self.ops), values: Some(&self.values) }
-    }
+struct Transitions {
+    /// Positions of the rows.
+    at: Vec<u32>,
+    groups: Vec<u32>,
+    ops: Vec<i8>,
 }
 
 impl ValueCounts {
-    /// No occurrence of values of this type.
-    pub fn new(value_type: &DataType) -> Result<ValueCounts> {
+    /// No occurrence of values of these types.
+    pub fn new(value_types: &[DataType]) -> Result<ValueCounts> {
+        let pair: Vec<DataType> = [DataType::Int64].iter().chain(value_types).cloned().collect();
         Ok(ValueCounts {
-            pairs: KeyTable::new(&[DataType::Int64, value_type.clone()])?,
+            pairs: KeyTable::new(&pair)?,
             counts: Vec::new(),
             flags: Vec::new(),
             dirty: Vec::new(),
             ids: Vec::new(),
-            value_type: value_type.clone(),
-            value_encoder: KeyEncoder::new(std::slice::from_ref(value_type))?,
+            value_types: value_types.to_vec(),
+            value_encoder: KeyEncoder::new(value_types)?,
         })
     }
 
+    /// Counts rows and hands on those whose value appears or vanishes.
+    pub fn update_distinct(
+        &mut self,
+        rows: &Rows<'_>,
+        take_in: impl FnOnce(&Rows<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let Transitions { at, groups, ops } = self.count(rows)?;
+        let at = UInt32Array::from(at);
+        let values = rows.values.iter().map(|column| take(column, &at, None));
+        let values = values.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+        take_in(&Rows { groups: &groups, times: Times::Ops(&ops), values: &values })
+    }
+
     /// Counts rows.
-    pub fn update(&mut self, rows: &Rows<'_>) -> Result<Transitions> {
-        self.look_up(rows.groups, rows.values()?)?;
-        let (mut at, mut groups, mut ops) = (Vec::new(), Vec::new(), Vec::new());
-        rows.try_for_each(|row, group, op| {
+    pub fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
+        self.count(rows).map(|_| ())
+    }
+
+    fn count(&mut self, rows: &Rows<'_>) -> Result<Transitions> {
+        self.look_up(rows.groups, rows.values)?;
+        let mut transitions = Transitions { at: Vec::new(), groups: Vec::new(), ops: Vec::new() };
+        rows.try_for_each(|row, group, times| {
             let pair = self.ids[row] as usize;
             let before = self.counts[pair] > 0;
-            self.counts[pair] += op;
+            self.counts[pair] += times;
             if before != (self.counts[pair] > 0) {
-                at.push(row as u32);
-                groups.push(group as u32);
-                ops.push(op as i8);
+                transitions.at.push(row as u32);
+                transitions.groups.push(group as u32);
+                transitions.ops.push(times.signum() as i8);
             }
             if self.flags[pair] & DIRTY == 0 {
                 self.flags[pair] |= DIRTY;
@@ -84,15 +98,15 @@ impl ValueCounts {
             }
             Ok(())
         })?;
-        let values = take(rows.values()?, &UInt32Array::from(at), None).map_err(Error::internal)?;
-        Ok(Transitions { groups, ops, values })
+        Ok(transitions)
     }
 
     /// The pair of each row, in `ids`.
-    fn look_up(&mut self, groups: &[u32], values: &ArrayRef) -> Result<()> {
+    fn look_up(&mut self, groups: &[u32], values: &[ArrayRef]) -> Result<()> {
         let group_ids: ArrayRef =
             Arc::new(groups.iter().map(|group| i64::from(*group)).collect::<Int64Array>());
-        self.pairs.upsert(&[group_ids, values.clone()], groups.len(), &mut self.ids)?;
+        let columns: Vec<ArrayRef> = [group_ids].into_iter().chain(values.iter().cloned()).collect();
+        self.pairs.upsert(&columns, groups.len(), &mut self.ids)?;
         self.counts.resize(self.pairs.id_bound(), 0);
         self.flags.resize(self.pairs.id_bound(), 0);
         Ok(())
@@ -147,26 +161,79 @@ impl ValueCounts {
         state: &dyn StateReader,
         visit: &mut dyn FnMut(&Rows<'_>) -> Result<()>,
     ) -> Result<()> {
-        let types: Vec<DataType> = group_types.iter().chain([&self.value_type]).cloned().collect();
+        let types: Vec<DataType> = group_types.iter().chain(&self.value_types).cloned().collect();
         let encoder = KeyEncoder::new(&types)?;
         let known = groups.id_bound();
         let mut group_ids = Vec::with_capacity(CHUNK_ROWS);
         scan_chunks(state, table, &mut |keys, counts| {
             let mut columns = encoder.decode(keys)?;
-            let values = columns.pop().ok_or_else(|| Error::internal("a key with a value has a column"))?;
+            let values = columns.split_off(group_types.len());
             groups.upsert(&columns, keys.len(), &mut group_ids)?;
             if groups.id_bound() != known {
                 return Err(Error::corrupted("a value of an aggregate's state belongs to no group"));
             }
             self.look_up(&group_ids, &values)?;
+            let mut times = Vec::with_capacity(counts.len());
             for (pair, count) in self.ids.iter().zip(counts) {
                 let count = <[u8; 8]>::try_from(*count)
                     .map_err(|_| Error::corrupted("a count in an aggregate's state"))?;
+                times.push(i64::from_le_bytes(count));
                 self.counts[*pair as usize] = i64::from_le_bytes(count);
                 self.flags[*pair as usize] = PERSISTED;
             }
-            visit(&Rows { groups: &group_ids, ops: None, values: Some(&values) })
+            visit(&Rows { groups: &group_ids, times: Times::Counts(&times), values: &values })
         })
+    }
+
+    /// The type of `lists`.
+    pub fn list_type(&self) -> DataType {
+        DataType::List(Arc::new(Field::new_list_field(DataType::Struct(self.entry_fields()), true)))
+    }
+
+    fn entry_fields(&self) -> Fields {
+        let types = self.value_types.iter().chain([&DataType::Int64]);
+        types.enumerate().map(|(i, ty)| Field::new(format!("v{i}"), ty.clone(), true)).collect()
+    }
+
+    /// For each of the groups from `first` to `end`: its values with their counts, as one list.
+    pub fn lists(&self, first: u32, end: u32) -> Result<ArrayRef> {
+        let live = |pair: &u32| self.counts[*pair as usize] != 0;
+        let pairs: Vec<u32> = (0..self.counts.len() as u32).filter(live).collect();
+        let columns = self.pairs.gather(&pairs)?;
+        let groups = int_values(&columns[0])?;
+        let mut rows: Vec<(i64, u32)> = groups.iter().copied().zip(0..).collect();
+        rows.retain(|(group, _)| (i64::from(first)..i64::from(end)).contains(group));
+        rows.sort_unstable();
+        let mut lengths = vec![0usize; (end - first) as usize];
+        rows.iter().for_each(|(group, _)| lengths[(*group - i64::from(first)) as usize] += 1);
+        let at: UInt32Array = rows.iter().map(|(_, row)| Some(*row)).collect();
+        let values = columns[1..].iter().map(|column| take(column, &at, None));
+        let mut values = values.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+        let counts: Int64Array =
+            rows.iter().map(|(_, row)| Some(self.counts[pairs[*row as usize] as usize])).collect();
+        values.push(Arc::new(counts));
+        let entries = StructArray::try_new(self.entry_fields(), values, None).map_err(Error::internal)?;
+        let field = Arc::new(Field::new_list_field(entries.data_type().clone(), true));
+        let lists = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), Arc::new(entries), None);
+        Ok(Arc::new(lists.map_err(Error::internal)?))
+    }
+
+    /// Hands on what `lists` made, as rows of these groups.
+    pub fn unlist(
+        lists: &ArrayRef,
+        groups: &[u32],
+        take_in: &mut dyn FnMut(&Rows<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let lists = lists.as_list::<i32>();
+        for (row, group) in groups.iter().enumerate().filter(|(row, _)| lists.is_valid(*row)) {
+            let entries = lists.value(row);
+            let mut values = entries.as_struct().columns().to_vec();
+            let counts = values.pop().ok_or_else(|| Error::internal("counts come last"))?;
+            let counts = counts.as_primitive::<Int64Type>().values();
+            let groups = vec![*group; entries.len()];
+            take_in(&Rows { groups: &groups, times: Times::Counts(counts), values: &values })?;
+        }
+        Ok(())
     }
 
     /// Bytes of memory.

@@ -5,6 +5,7 @@ use datafusion::logical_expr::expr::AggregateFunction as LogicalCall;
 use datafusion::logical_expr::{Aggregate, Expr};
 use weir_common::{Error, Result};
 use weir_exec::expr::ScalarExpr;
+use weir_exec::functions::Incremental;
 use weir_exec::spec::{AggregateCall, AggregateFunction};
 
 use crate::rules::merge_calc;
@@ -76,23 +77,18 @@ fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Arguments<'_>)
         other => return Err(Error::internal(format!("{other} is not an aggregate"))),
     };
     let function = streaming_function(call)?;
-    if !call.params.order_by.is_empty() {
-        return Err(Error::unsupported("ORDER BY in an aggregate in a materialized view")
-            .with_hint("Use an aggregate that does not depend on the order of rows."));
-    }
-    let arg = match call.params.args.as_slice() {
-        [] => None,
+    let order = Incremental::of(&call.func).map_or(Vec::new(), |ordered| ordered.order.clone());
+    let args = match call.params.args.as_slice() {
         [constant] if function == AggregateFunction::Count && !call.params.distinct && is_value(constant) => {
-            None
+            Vec::new()
         }
-        [arg] => Some(arguments.add(arg)?),
-        _ => return Err(not_streaming(call)),
+        args => args.iter().map(|arg| arguments.add(arg)).collect::<Result<_>>()?,
     };
     let filter = call.params.filter.as_deref().map(|filter| arguments.add(filter)).transpose()?;
     // The smallest and largest value of a set and of a bag are the same.
     let extreme = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
     let distinct = call.params.distinct && !extreme;
-    Ok(AggregateCall { function, arg, filter, distinct, result: column.ty.clone() })
+    Ok(AggregateCall { function, args, order, filter, distinct, result: column.ty.clone() })
 }
 
 /// Whether an expression is a constant other than NULL, so that count(it) is count(*).
@@ -101,6 +97,9 @@ fn is_value(expr: &Expr) -> bool {
 }
 
 fn streaming_function(call: &LogicalCall) -> Result<AggregateFunction> {
+    if let Some(incremental) = Incremental::of(&call.func) {
+        return Ok(incremental.function);
+    }
     match call.func.name() {
         "count" => Ok(AggregateFunction::Count),
         "sum" => Ok(AggregateFunction::Sum),
@@ -113,5 +112,5 @@ fn streaming_function(call: &LogicalCall) -> Result<AggregateFunction> {
 
 fn not_streaming(call: &LogicalCall) -> Error {
     Error::unsupported(format!("aggregate function {} in a materialized view", call.func.name()))
-        .with_hint("Materialized views support count, sum, avg, min and max, with DISTINCT and FILTER.")
+        .with_hint("Use it in the query that reads the view.")
 }

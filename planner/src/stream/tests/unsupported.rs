@@ -33,7 +33,7 @@ fn aggregates() {
     let sets = sets.project([col("s")]).unwrap();
     assert_snapshot!(refusals(vec![list, sets]), @"
     aggregate function array_agg in a materialized view is not supported
-      Materialized views support count, sum, avg, min and max, with DISTINCT and FILTER.
+      Use it in the query that reads the view.
     GROUPING SETS, ROLLUP or CUBE in a materialized view is not supported
       Write one GROUP BY query for each grouping set and combine them with UNION ALL.
     ");
