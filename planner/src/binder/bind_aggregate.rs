@@ -8,20 +8,30 @@ use std::collections::HashSet;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::functions_aggregate::grouping::grouping_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use weir_catalog::ObjectKind;
 use weir_common::{Error, Result, SqlState};
 use weir_exec::functions;
 
+use super::bind_grouping::Groups;
 use super::scope::ScopeColumn;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 
 /// What replaces what after grouping.
 struct Replacements {
-    pairs: Vec<(Expr, Column)>,
+    pairs: Vec<(Expr, Expr)>,
     outputs: HashSet<Column>,
+}
+
+/// A grouped plan, and what became of grouping expressions and calls.
+struct Grouped {
+    plan: LogicalPlan,
+    pairs: Vec<(Expr, Expr)>,
+    /// The number of a row's grouping set, if there are several.
+    number: Option<Column>,
 }
 
 impl Binder<'_> {
@@ -29,62 +39,95 @@ impl Binder<'_> {
     pub(crate) fn group(
         &self,
         plan: LogicalPlan,
-        groups: Vec<Expr>,
+        groups: Groups,
         exprs: Vec<&mut Expr>,
         scope: &[ScopeColumn],
     ) -> Result<LogicalPlan> {
-        let mut groups = distinct(groups);
-        self.add_dependent_columns(&mut groups, &exprs, scope);
-        let mut pairs = Vec::new();
-        let group_exprs: Vec<Expr> =
-            groups.into_iter().map(|group| self.named(group, "group", &mut pairs)).collect();
-        let mut calls: Vec<Expr> = distinct(exprs.iter().flat_map(|e| aggregates_in(e)).collect());
-        if calls.is_empty() && group_exprs.is_empty() {
+        let Groups { exprs: mut groups, mut sets, .. } = groups;
+        self.add_dependent_columns(&mut groups, &mut sets, &exprs, scope);
+        let called: Vec<Expr> = distinct(exprs.iter().flat_map(|e| aggregates_in(e)).collect());
+        let (groupings, mut calls): (Vec<Expr>, Vec<Expr>) = called.into_iter().partition(is_grouping);
+        if calls.is_empty() && groups.is_empty() {
             // HAVING alone makes one group, which needs something to be computed.
             calls.push(count_rows()?);
         }
-        let calls: Vec<Expr> = calls.into_iter().map(|call| self.named(call, "agg", &mut pairs)).collect();
-        let grouped = LogicalPlanBuilder::from(plan)
-            .aggregate(group_exprs, calls)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(plan_error)?;
-        let outputs = grouped.schema().columns().into_iter().collect();
+        let Grouped { plan, mut pairs, number } = match &sets {
+            None => self.group_plainly(plan, groups.clone(), calls)?,
+            Some(sets) => self.group_by_sets(plan, &groups, sets, calls)?,
+        };
+        let all = vec![(0..groups.len()).collect()];
+        for call in groupings {
+            let Expr::AggregateFunction(grouping) = &call else { continue };
+            let sets = sets.as_ref().unwrap_or(&all);
+            let value = self.grouping_value(&grouping.params.args, &groups, sets, number.as_ref())?;
+            pairs.push((call, value));
+        }
+        let outputs = plan.schema().columns().into_iter().collect();
         let replacements = Replacements { pairs, outputs };
         for expr in exprs {
             let rewritten = replacements.rewrite(expr.clone())?;
             self.check_grouped(&rewritten, &replacements.outputs, scope)?;
             *expr = rewritten;
         }
-        Ok(grouped)
+        Ok(plan)
+    }
+
+    fn group_plainly(&self, plan: LogicalPlan, groups: Vec<Expr>, calls: Vec<Expr>) -> Result<Grouped> {
+        let mut pairs = Vec::new();
+        let groups: Vec<Expr> =
+            groups.into_iter().map(|group| self.named(group, "group", &mut pairs)).collect();
+        let calls: Vec<Expr> = calls.into_iter().map(|call| self.named(call, "agg", &mut pairs)).collect();
+        Ok(Grouped { plan: aggregate(plan, groups, calls)?, pairs, number: None })
+    }
+
+    fn group_by_sets(
+        &self,
+        plan: LogicalPlan,
+        groups: &[Expr],
+        sets: &[Vec<usize>],
+        calls: Vec<Expr>,
+    ) -> Result<Grouped> {
+        let expanded = self.expand_grouping_sets(plan, groups, sets, calls.clone())?;
+        let columns = expanded.groups.iter().cloned().map(Expr::Column);
+        let mut pairs: Vec<(Expr, Expr)> = groups.iter().cloned().zip(columns.clone()).collect();
+        let mut named = Vec::with_capacity(calls.len());
+        for (call, expanded) in calls.into_iter().zip(expanded.calls) {
+            let name = self.unique(hint(&call, "agg"));
+            pairs.push((call, Expr::Column(Column::new_unqualified(name.clone()))));
+            named.push(expanded.alias(name));
+        }
+        let by = [Expr::Column(expanded.number.clone())].into_iter().chain(columns).collect();
+        Ok(Grouped { plan: aggregate(expanded.plan, by, named)?, pairs, number: Some(expanded.number) })
     }
 
     /// A column stays itself; anything else gets a name, remembered for replacement.
-    fn named(&self, expr: Expr, hint: &str, pairs: &mut Vec<(Expr, Column)>) -> Expr {
+    fn named(&self, expr: Expr, otherwise: &str, pairs: &mut Vec<(Expr, Expr)>) -> Expr {
         if let Expr::Column(_) = expr {
             return expr;
         }
-        let hint = match &expr {
-            Expr::AggregateFunction(call) => call.func.name().to_owned(),
-            _ => hint.to_owned(),
-        };
-        let name = self.unique(&hint);
-        pairs.push((expr.clone(), Column::new_unqualified(name.clone())));
+        let name = self.unique(hint(&expr, otherwise));
+        pairs.push((expr.clone(), Expr::Column(Column::new_unqualified(name.clone()))));
         expr.alias(name)
     }
 
-    /// Columns of a table whose primary key is grouped by are as good as grouped themselves.
-    fn add_dependent_columns(&self, groups: &mut Vec<Expr>, exprs: &[&mut Expr], scope: &[ScopeColumn]) {
-        let grouped: HashSet<Column> = groups
-            .iter()
-            .filter_map(|g| if let Expr::Column(c) = g { Some(c.clone()) } else { None })
+    /// Columns of a table whose primary key is grouped by, in every set, are as good as grouped themselves.
+    fn add_dependent_columns(
+        &self,
+        groups: &mut Vec<Expr>,
+        sets: &mut Option<Vec<Vec<usize>>>,
+        exprs: &[&mut Expr],
+        scope: &[ScopeColumn],
+    ) {
+        let everywhere = |at: usize| sets.iter().flatten().all(|set| set.contains(&at));
+        let grouped = groups.iter().enumerate().filter(|(at, _)| everywhere(*at));
+        let grouped: HashSet<Column> = grouped
+            .filter_map(|(_, g)| if let Expr::Column(c) = g { Some(c.clone()) } else { None })
             .collect();
-        let mut added = HashSet::new();
         for expr in exprs {
             for column in free_columns(expr, groups) {
-                if !grouped.contains(&column)
-                    && self.is_dependent(&column, &grouped, scope)
-                    && added.insert(column.clone())
-                {
+                let known = groups.contains(&Expr::Column(column.clone()));
+                if !known && self.is_dependent(&column, &grouped, scope) {
+                    sets.iter_mut().flatten().for_each(|set| set.push(groups.len()));
                     groups.push(Expr::Column(column));
                 }
             }
@@ -133,13 +176,29 @@ impl Binder<'_> {
 impl Replacements {
     fn rewrite(&self, expr: Expr) -> Result<Expr> {
         let rewritten = expr.transform_down(|e| match self.pairs.iter().find(|(from, _)| *from == e) {
-            Some((_, column)) => {
-                Ok(Transformed::new(Expr::Column(column.clone()), true, TreeNodeRecursion::Jump))
-            }
+            Some((_, to)) => Ok(Transformed::new(to.clone(), true, TreeNodeRecursion::Jump)),
             None => Ok(Transformed::no(e)),
         });
         rewritten.map(|t| t.data).map_err(plan_error)
     }
+}
+
+fn aggregate(plan: LogicalPlan, groups: Vec<Expr>, calls: Vec<Expr>) -> Result<LogicalPlan> {
+    let grouped = LogicalPlanBuilder::from(plan).aggregate(groups, calls);
+    grouped.and_then(LogicalPlanBuilder::build).map_err(plan_error)
+}
+
+/// What to name the column of an expression after.
+fn hint<'e>(expr: &'e Expr, otherwise: &'e str) -> &'e str {
+    match expr {
+        Expr::AggregateFunction(call) => call.func.name(),
+        _ => otherwise,
+    }
+}
+
+/// `GROUPING(…)`, which is written like an aggregate call and is none.
+fn is_grouping(call: &Expr) -> bool {
+    matches!(call, Expr::AggregateFunction(call) if call.func == grouping_udaf())
 }
 
 /// `count(*)`.

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::grouping::grouping_udaf;
 use datafusion::logical_expr::expr::{self, Sort};
 use datafusion::logical_expr::{Cast, Expr, lit};
 use sqlparser::ast::{
@@ -85,6 +86,9 @@ impl Binder<'_> {
         }
         let args: Result<Vec<Typed>> = call.args.iter().map(|e| self.bind_expr(e, cx)).collect();
         let args = args?;
+        if call.name == "grouping" && !args.is_empty() {
+            return self.bind_grouping(call, args, cx);
+        }
         if let Some(ordered) = self.bind_ordered_call(call, &args, cx)? {
             return Ok(ordered);
         }
@@ -166,6 +170,20 @@ impl Binder<'_> {
         // These do not depend on the order of their rows: it is bound for its errors only.
         self.bind_sort_keys(call.order_by, cx.inside_aggregate())?;
         self.aggregate(call, resolved, coerced, cx).map(Some)
+    }
+
+    /// `GROUPING(…)`, as a call until the grouping puts its value there.
+    fn bind_grouping(&self, call: &Call<'_>, args: Vec<Typed>, cx: ExprContext<'_>) -> Result<Typed> {
+        const ARGUMENTS_MAX: usize = 31;
+        self.check_aggregate(call, &args, cx)?;
+        if args.len() > ARGUMENTS_MAX {
+            let message = "GROUPING must have fewer than 32 arguments";
+            return Err(Error::new(SqlState::TOO_MANY_ARGUMENTS, message).at(call.position));
+        }
+        let args = args.into_iter().map(|arg| self.decide_text(arg).map(|arg| arg.expr));
+        let args = args.collect::<Result<Vec<Expr>>>()?;
+        let grouping = expr::AggregateFunction::new_udf(grouping_udaf(), args, false, None, Vec::new(), None);
+        Ok(Typed::new(Expr::AggregateFunction(grouping), SqlType::Int4, call.position))
     }
 
     /// Refuses an aggregate call where none may be.

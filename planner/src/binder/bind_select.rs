@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{
-    Distinct, Expr as SqlExpr, GroupByExpr, Ident, OrderByExpr, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
+    Distinct, Expr as SqlExpr, OrderByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned,
+    WildcardAdditionalOptions,
 };
 use weir_common::{Error, Result, SqlState};
 
@@ -64,14 +64,14 @@ impl Binder<'_> {
             _ => Vec::new(),
         };
         let mut keys = self.bind_order_by(order_by, &items, &inside)?;
-        let is_grouped = !groups.is_empty()
+        let is_grouped = groups.written
             || having.is_some()
             || any_aggregate(items.iter().map(|i| &i.typed))
             || any_aggregate(keys.iter().chain(&distinct_on).filter_map(SortKey::expression));
         if is_grouped {
             let mut exprs = expressions(&mut items, &mut keys, &mut distinct_on);
             exprs.extend(having.as_mut());
-            plan = self.expand_sets(plan, groups.iter_mut().collect(), exprs)?;
+            plan = self.expand_sets(plan, groups.exprs.iter_mut().collect(), exprs)?;
             let mut exprs = expressions(&mut items, &mut keys, &mut distinct_on);
             exprs.extend(having.as_mut());
             plan = self.group(plan, groups, exprs, inside.columns)?;
@@ -141,55 +141,6 @@ impl Binder<'_> {
             return Err(Error::new(SqlState::UNDEFINED_TABLE, message).at(self.span_position(name.span())));
         }
         Ok(items)
-    }
-
-    /// GROUP BY: ordinals, columns of FROM, names of the select list, expressions.
-    fn bind_groups(&self, group_by: &GroupByExpr, items: &[Item], scope: &Scope<'_>) -> Result<Vec<Expr>> {
-        let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
-            return Err(Error::unsupported("GROUP BY ALL").with_hint("Name the columns."));
-        };
-        if !modifiers.is_empty() {
-            return Err(Error::unsupported("ROLLUP, CUBE and GROUPING SETS")
-                .with_hint("Combine queries with UNION ALL."));
-        }
-        let cx = ExprContext::plain(scope, "GROUP BY");
-        let mut groups = Vec::new();
-        for expr in exprs {
-            let position = self.position(expr);
-            let typed = match strip(expr) {
-                SqlExpr::Rollup(_) | SqlExpr::Cube(_) | SqlExpr::GroupingSets(_) => {
-                    let error = Error::unsupported("ROLLUP, CUBE and GROUPING SETS");
-                    return Err(error.with_hint("Combine queries with UNION ALL.").at(position));
-                }
-                SqlExpr::Tuple(parts) if parts.is_empty() => continue,
-                SqlExpr::Identifier(name) => self.bind_group_name(name, items, cx)?,
-                other => match ordinal(other) {
-                    Some(n) => self.ordinal_item(n, items, "GROUP BY").map_err(|e| e.at(position))?.clone(),
-                    None => self.bind_expr(expr, cx)?,
-                },
-            };
-            if super::bind_function::contains_aggregate(&typed.expr) {
-                let message = "aggregate functions are not allowed in GROUP BY";
-                return Err(Error::new(SqlState::GROUPING_ERROR, message).at(position));
-            }
-            groups.push(self.decide_text(typed)?.expr);
-        }
-        Ok(groups)
-    }
-
-    fn bind_group_name(&self, name: &Ident, items: &[Item], cx: ExprContext<'_>) -> Result<Typed> {
-        let local = Scope { parent: None, ..*cx.scope };
-        let found = self.resolve_column(std::slice::from_ref(name), &local);
-        match found {
-            Err(error) if error.state() == SqlState::UNDEFINED_COLUMN => {
-                let wanted = fold(name);
-                match items.iter().find(|item| item.name == wanted) {
-                    Some(item) => Ok(item.typed.clone()),
-                    None => self.bind_expr(&SqlExpr::Identifier(name.clone()), cx),
-                }
-            }
-            found => found,
-        }
     }
 
     /// The select list item that an ordinal means.
