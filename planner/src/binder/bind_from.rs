@@ -1,5 +1,6 @@
 //! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, and functions.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, NullHandling};
 use datafusion::logical_expr::expr::Unnest;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
@@ -234,6 +235,19 @@ impl Binder<'_> {
         left: Option<Relation>,
         join: JoinType,
     ) -> Result<Relation> {
+        let left = match left {
+            // A view's operator makes the elements beside each row; a query would make whole lists for many rows.
+            Some(left)
+                if !self.continuous.get() && values.iter().all(|(_, value, _)| stands_alone(value)) =>
+            {
+                let right = self.from_values(function, values, ordinality, alias, None, JoinType::Inner)?;
+                return match join {
+                    JoinType::Inner => self.cross(left, right),
+                    _ => self.join_always(left, right, join),
+                };
+            }
+            left => left,
+        };
         let Relation { mut plan, columns: mut all } = match left {
             Some(left) => left,
             None => Relation { plan: one_row()?, columns: Vec::new() },
@@ -360,4 +374,12 @@ struct FunctionRows {
 /// A plan of one row without columns.
 pub(crate) fn one_row() -> Result<LogicalPlan> {
     LogicalPlanBuilder::empty(true).build().map_err(plan_error)
+}
+
+/// Whether an expression names no row.
+fn stands_alone(expr: &Expr) -> bool {
+    let is_query = |e: &Expr| matches!(e, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+    expr.column_refs().is_empty()
+        && !expr.contains_outer()
+        && !expr.exists(|e| Ok(is_query(e))).unwrap_or(true)
 }

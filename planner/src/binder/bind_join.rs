@@ -98,6 +98,13 @@ impl Binder<'_> {
         joined.and_then(LogicalPlanBuilder::build).map_err(plan_error)
     }
 
+    /// A join ON true.
+    pub(crate) fn join_always(&self, left: Relation, right: Relation, join: JoinType) -> Result<Relation> {
+        let always = Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(true)), None);
+        let plan = self.join_plans(left.plan, right.plan, join, always)?;
+        Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
+    }
+
     /// USING and NATURAL: the shared columns come first and once.
     fn join_using(
         &self,
@@ -109,11 +116,7 @@ impl Binder<'_> {
         if names.is_empty() {
             return match join_type {
                 JoinType::Inner => self.cross(left, right),
-                _ => {
-                    let always = Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(true)), None);
-                    let plan = self.join_plans(left.plan, right.plan, join_type, always)?;
-                    Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
-                }
+                _ => self.join_always(left, right, join_type),
             };
         }
         let mut pairs = Vec::new();

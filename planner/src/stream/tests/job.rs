@@ -35,10 +35,10 @@ fn q4_exchanges_for_the_join_and_each_aggregate_only() {
       Fragment 2
         2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=ac58df9de9dfc554
       Fragment 3
-        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=38c59f451704255f
-        4: Calc { 2 columns } <- 3  id=3b47ddd9d369ac49
+        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=a5f97d218089519e
+        4: Calc { 2 columns } <- 3  id=f70107be925d7d78
       Fragment 4
-        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=3f053dbbb1376af4
+        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=5d6cfedd5be033de
       Output relation 16500
     "#);
 }
