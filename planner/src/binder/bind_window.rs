@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef};
-use datafusion::common::Column;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{self, Sort, WindowFunctionParams};
 use datafusion::logical_expr::function::WindowUDFFieldArgs;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition, lit,
 };
 use datafusion::scalar::ScalarValue;
@@ -188,13 +188,50 @@ impl Binder<'_> {
 /// `plan` with a column for each call, under the name given with it.
 pub(crate) fn window_plan(plan: LogicalPlan, named: &[(Expr, String)]) -> Result<LogicalPlan> {
     let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let calls = named.iter().map(|(call, _)| call.clone());
-    let plan = LogicalPlanBuilder::window_plan(plan, calls).map_err(plan_error)?;
-    for (call, name) in named {
+    let calls = named.iter().map(|(call, _)| in_known_frame(call, plan.schema()));
+    let calls = calls.collect::<Result<Vec<Expr>>>()?;
+    let plan = LogicalPlanBuilder::window_plan(plan, calls.clone()).map_err(plan_error)?;
+    for (call, (_, name)) in calls.iter().zip(named) {
         let computed = Column::new_unqualified(call.schema_name().to_string());
         columns.push(Expr::Column(computed).alias(name.clone()));
     }
     LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(plan_error)
+}
+
+/// The call with GROUPS for RANGE where DataFusion knows no RANGE over the type of the order: without an offset both
+/// mean the same.
+fn in_known_frame(call: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let known = call.clone().transform_down(|e| {
+        let Expr::WindowFunction(window) = &e else { return Ok(Transformed::no(e)) };
+        let frame = &window.params.window_frame;
+        let (bounds, order) = ([&frame.start_bound, &frame.end_bound], window.params.order_by.first());
+        let Some(first) = order.filter(|_| frame.units == WindowFrameUnits::Range) else {
+            return Ok(Transformed::no(e));
+        };
+        let ty = first.expr.get_type(schema)?;
+        let is_unknown = matches!(
+            ty,
+            DataType::Binary | DataType::FixedSizeBinary(_) | DataType::Interval(_) | DataType::Time64(_)
+        );
+        let [Some(start), Some(end)] = bounds.map(without_offset) else { return Ok(Transformed::no(e)) };
+        if !is_unknown {
+            return Ok(Transformed::no(e));
+        }
+        let mut window = window.clone();
+        window.params.window_frame = WindowFrame::new_bounds(WindowFrameUnits::Groups, start, end);
+        Ok(Transformed::yes(Expr::WindowFunction(window)))
+    });
+    Ok(known.map_err(plan_error)?.data)
+}
+
+/// The same bound for GROUPS, if it has no offset.
+fn without_offset(bound: &WindowFrameBound) -> Option<WindowFrameBound> {
+    let unbounded = ScalarValue::UInt64(None);
+    match bound {
+        WindowFrameBound::CurrentRow => Some(WindowFrameBound::CurrentRow),
+        WindowFrameBound::Preceding(n) => n.is_null().then_some(WindowFrameBound::Preceding(unbounded)),
+        WindowFrameBound::Following(n) => n.is_null().then_some(WindowFrameBound::Following(unbounded)),
+    }
 }
 
 fn window_function(
