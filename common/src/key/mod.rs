@@ -22,6 +22,7 @@ mod decode;
 mod encode;
 mod encoded;
 mod kind;
+mod range;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use encode::{Packed, Place};
 pub use encoded::EncodedKeys;
 pub(crate) use kind::{Kind, interval_span};
+pub use range::{KeyRange, after_prefix};
 
 use crate::error::{Error, Result};
 

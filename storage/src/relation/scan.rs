@@ -1,19 +1,22 @@
-//! `RelationScan`: reads a snapshot in key order, chunk by chunk, without holding any lock between chunks.
+//! `RelationScan`: reads a snapshot or a range of its keys in key order, chunk by chunk, without holding any lock
+//! between chunks.
 //!
 //! A chunk takes a bounded piece of the base and of every run, up to a key that all pieces reach, merges the
 //! two and decodes what is there. So memory is bounded by (runs + 1) × batch rows, whatever the sizes.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use weir_common::Result;
 use weir_common::change::record_batch;
+use weir_common::key::KeyRange;
 
 use super::layout::{Entry, Layout, Weighted};
-use super::run::sort_entries;
+use super::run::{Run, sort_entries};
 use super::snapshot::{RelationSnapshot, take_rows};
 use crate::backend::Keyspace;
 
@@ -24,25 +27,41 @@ pub struct RelationScan {
     project: Vec<usize>,
     batch_rows: usize,
     base: BaseCursor,
-    /// The next entry of each run.
-    positions: Vec<usize>,
+    /// The next entry of each run, and the one where the range ends.
+    positions: Vec<(usize, usize)>,
     /// The last chunk has been read.
     done: bool,
     decoded: Option<Decoded>,
 }
 
 impl RelationScan {
-    pub(super) fn new(snapshot: RelationSnapshot, project: &[usize], batch_rows: usize) -> RelationScan {
+    pub(super) fn new(
+        snapshot: RelationSnapshot,
+        range: &KeyRange,
+        project: &[usize],
+        batch_rows: usize,
+    ) -> RelationScan {
+        let position = |run: &Arc<Run>| {
+            let first = run.seek(0, |key| key < range.start.as_slice());
+            let last =
+                range.end.as_ref().map_or(run.len(), |end| run.seek(first, |key| key < end.as_slice()));
+            (first, last)
+        };
         RelationScan {
             schema: snapshot.layout.project(project),
             project: project.to_vec(),
             batch_rows: batch_rows.max(1),
-            base: BaseCursor::default(),
-            positions: vec![0; snapshot.runs.len()],
+            base: BaseCursor::new(&snapshot.layout, range),
+            positions: snapshot.runs.iter().map(position).collect(),
             done: false,
             decoded: None,
             snapshot,
         }
+    }
+
+    /// Rows of a batch from now on.
+    pub fn by(&mut self, batch_rows: usize) {
+        self.batch_rows = batch_rows.max(1);
     }
 
     /// The schema of the batches.
@@ -58,9 +77,9 @@ impl RelationScan {
         let base = self.base.take(bound.as_deref());
         let snapshot = &self.snapshot;
         let mut entries = Vec::new();
-        for (run, position) in snapshot.runs.iter().zip(&mut self.positions) {
+        for (run, (position, last)) in snapshot.runs.iter().zip(&mut self.positions) {
             let end =
-                bound.as_ref().map_or(run.len(), |bound| run.seek(*position, |key| key <= bound.as_slice()));
+                bound.as_ref().map_or(*last, |bound| run.seek(*position, |key| key <= bound.as_slice()));
             entries.extend(run.entries(*position, end).filter(|entry| snapshot.shows(entry.epoch)));
             *position = end;
         }
@@ -72,9 +91,9 @@ impl RelationScan {
 
     /// The last key of the next chunk; `None` when the chunk takes all that is left.
     fn bound(&self) -> Option<Vec<u8>> {
-        let ahead = self.snapshot.runs.iter().zip(&self.positions).filter_map(|(run, position)| {
+        let ahead = self.snapshot.runs.iter().zip(&self.positions).filter_map(|(run, (position, end))| {
             let last = position + self.batch_rows - 1;
-            (last + 1 < run.len()).then(|| run.key(last))
+            (last + 1 < *end).then(|| run.key(last))
         });
         ahead.chain(self.base.last_key()).min().map(<[u8]>::to_vec)
     }
@@ -111,8 +130,10 @@ impl Iterator for RelationScan {
 }
 
 /// Reads the base ahead.
-#[derive(Default)]
 struct BaseCursor {
+    /// Where the range begins and ends.
+    start: Vec<u8>,
+    end: Vec<u8>,
     /// Entries read but not used yet; keys with the relation's prefix.
     entries: VecDeque<(Bytes, Bytes)>,
     last: Option<Bytes>,
@@ -123,14 +144,19 @@ struct BaseCursor {
 const PREFIX_BYTES: usize = 4;
 
 impl BaseCursor {
+    fn new(layout: &Layout, range: &KeyRange) -> BaseCursor {
+        let start = layout.backend_key(&range.start);
+        let end = range.end.as_ref().map_or(layout.end().to_vec(), |end| layout.backend_key(end));
+        BaseCursor { start, end, entries: VecDeque::new(), last: None, exhausted: range.is_empty() }
+    }
+
     fn fill(&mut self, snapshot: &RelationSnapshot, limit: usize) -> Result<()> {
         if self.exhausted || !self.entries.is_empty() {
             return Ok(());
         }
-        let prefix = snapshot.layout.prefix();
-        let start = self.last.as_ref().map_or(Bound::Included(&prefix[..]), |last| Bound::Excluded(last));
-        let end = snapshot.layout.end();
-        let entries = snapshot.base.range(Keyspace::Relation, start, Bound::Excluded(&end), limit)?;
+        let start = self.last.as_ref().map_or(Bound::Included(&self.start[..]), |last| Bound::Excluded(last));
+        let end = Bound::Excluded(self.end.as_slice());
+        let entries = snapshot.base.range(Keyspace::Relation, start, end, limit)?;
         self.exhausted = entries.len() < limit;
         self.last = entries.last().map(|(key, _)| key.clone());
         self.entries = entries.into();

@@ -6,6 +6,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use bytes::Bytes;
 use weir_common::change::record_batch;
+use weir_common::key::KeyRange;
 use weir_common::{Epoch, Error, Result};
 
 use super::generation::Generation;
@@ -61,15 +62,26 @@ impl RelationSnapshot {
     /// All rows, in order of their storage keys, in batches of at most `batch_rows`, with the columns at
     /// positions `project`. A row that a bag holds n times comes n times.
     pub fn scan(&self, project: &[usize], batch_rows: usize) -> RelationScan {
-        RelationScan::new(self.clone(), project, batch_rows)
+        self.scan_range(&KeyRange::default(), project, batch_rows)
+    }
+
+    /// As [`RelationSnapshot::scan`], of the rows whose storage keys are in a range; nothing else is read.
+    pub fn scan_range(&self, range: &KeyRange, project: &[usize], batch_rows: usize) -> RelationScan {
+        RelationScan::new(self.clone(), range, project, batch_rows)
     }
 
     /// The whole rows with these storage keys, in their order; keys without a row are passed over.
     pub fn points(&self, keys: &[&[u8]]) -> Result<RecordBatch> {
+        let all: Vec<usize> = (0..self.layout.schema.fields().len()).collect();
+        self.points_of(keys, &all)
+    }
+
+    /// As [`RelationSnapshot::points`], with the columns at positions `project`.
+    pub fn points_of(&self, keys: &[&[u8]], project: &[usize]) -> Result<RecordBatch> {
         let found: Vec<Found> = self.find(keys)?.into_iter().flatten().collect();
         let rows: Vec<&[u8]> = found.iter().map(|found| &found.row[..]).collect();
-        let columns = self.layout.codec.decode(&rows)?;
-        let batch = record_batch(self.layout.schema.clone(), columns, rows.len())?;
+        let columns = self.layout.codec.decode_projected(&rows, project)?;
+        let batch = record_batch(self.layout.project(project), columns, rows.len())?;
         if found.iter().all(|found| found.weight == 1) {
             return Ok(batch);
         }
@@ -93,7 +105,10 @@ impl RelationSnapshot {
             undecided.iter().map(|at| self.layout.backend_key(keys[*at])).collect();
         let asked: Vec<&[u8]> = backend_keys.iter().map(Vec::as_slice).collect();
         let mut bases: Vec<Option<Bytes>> = vec![None; keys.len()];
-        if !asked.is_empty() {
+        if let [only] = asked.as_slice() {
+            // One key is not worth the setup of many.
+            bases[undecided[0]] = self.base.point(Keyspace::Relation, only)?;
+        } else if !asked.is_empty() {
             for (at, value) in undecided.into_iter().zip(self.base.points(Keyspace::Relation, &asked)?) {
                 bases[at] = value;
             }

@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use weir_common::key::KeyEncoder;
+use weir_common::key::{KeyEncoder, KeyRange};
 use weir_common::{Column, RelationKey, SqlType};
 
 use super::*;
@@ -190,6 +190,9 @@ impl World {
         for batch_rows in [1, 3, 1000] {
             assert_eq!(&collect(snapshot, batch_rows)?, expected, "epoch {epoch} by {batch_rows} rows");
         }
+        for (low, high) in [(0, 12), (3, 7), (5, 6), (8, 8)] {
+            check_range(snapshot, expected, low, high)?;
+        }
         if self.schema.key != RelationKey::Bag {
             let keys = KeyEncoder::new(&[SqlType::Int8.arrow()])?
                 .encode(&[Arc::new(Int64Array::from_iter_values((-1..13).rev()))])?;
@@ -199,6 +202,24 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The rows with `low <= k < high`, read as a range of keys.
+fn check_range(snapshot: &RelationSnapshot, all: &Rows, low: i64, high: i64) -> Result<()> {
+    let ends: ArrayRef = Arc::new(Int64Array::from(vec![low, high]));
+    let ends = KeyEncoder::new(&[SqlType::Int8.arrow()])?.encode(&[ends])?;
+    let range = KeyRange { start: ends.row(0).to_vec(), end: Some(ends.row(1).to_vec()) };
+    for batch_rows in [1, 3, 1000] {
+        let mut keys = Vec::new();
+        for batch in snapshot.scan_range(&range, &[0], batch_rows) {
+            keys.extend_from_slice(batch?.column(0).as_primitive::<Int64Type>().values());
+        }
+        let within = all.iter().filter(|((key, _), _)| (low..high).contains(key));
+        let expected: Vec<i64> =
+            within.flat_map(|((key, _), weight)| std::iter::repeat_n(*key, *weight as usize)).collect();
+        assert_eq!(keys, expected, "{low} <= k < {high} by {batch_rows} rows");
+    }
+    Ok(())
 }
 
 fn run(schema: RelationSchema, backend: Arc<dyn StateBackend>, steps: &[Step]) -> Result<()> {
