@@ -21,7 +21,7 @@ pub struct SessionInfo {
     pub time_zone: String,
     pub backend_pid: i32,
     /// Every run-time parameter by its lower-case name, for `SHOW` and `current_setting`.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Arc<BTreeMap<String, String>>,
     /// What `now()` is: the start of the transaction, microseconds since 1970-01-01 UTC.
     pub now_micros: i64,
 }
@@ -34,7 +34,7 @@ impl Default for SessionInfo {
             search_path: vec!["public".into()],
             time_zone: "UTC".into(),
             backend_pid: 0,
-            settings: BTreeMap::new(),
+            settings: Arc::default(),
             now_micros: 0,
         }
     }
@@ -98,6 +98,18 @@ impl ParamTypes {
 /// The value of a parameter, in the type that [`ParamTypes`] says.
 pub type ParamValue = Literal;
 
+/// What stands in a plan where the statement has parameters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ParamValues {
+    /// Typed NULLs: the statement is only described.
+    #[default]
+    Described,
+    /// Their values, as literals.
+    Given(Vec<ParamValue>),
+    /// Placeholders of the parameters' types: the plan is kept, and the values come when it runs.
+    Kept,
+}
+
 /// Sequences as a session uses them. A value is durable before it is returned.
 pub trait SequenceAccess: Send + Sync {
     /// `nextval`, so many times.
@@ -117,9 +129,7 @@ pub struct BindContext {
     pub catalog: Arc<CatalogSnapshot>,
     pub session: SessionInfo,
     pub params: ParamTypes,
-    /// Values of the parameters: they stand in the plan as literals. Without them (to describe a statement)
-    /// typed NULLs stand in their place.
-    pub param_values: Option<Vec<ParamValue>>,
+    pub param_values: ParamValues,
     /// The session's sequences; without them no statement can use any.
     pub sequences: Option<Arc<dyn SequenceAccess>>,
 }
@@ -127,6 +137,7 @@ pub struct BindContext {
 impl BindContext {
     /// A context without parameters.
     pub fn new(catalog: Arc<CatalogSnapshot>, session: SessionInfo) -> BindContext {
-        BindContext { catalog, session, params: ParamTypes::none(), param_values: None, sequences: None }
+        let param_values = ParamValues::Described;
+        BindContext { catalog, session, params: ParamTypes::none(), param_values, sequences: None }
     }
 }

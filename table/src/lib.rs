@@ -36,6 +36,7 @@ mod outcome;
 mod params;
 mod prepared;
 mod query;
+mod recent;
 mod recovery;
 mod rows;
 mod savepoint;

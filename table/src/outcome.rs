@@ -4,12 +4,15 @@
 //! Plain data; nothing here runs anything. Place in the flow: `Session::execute` makes an [`Outcome`], the
 //! server writes it to the client.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, RecordBatch};
 use futures::stream::BoxStream;
 use weir_common::{Result, SqlState, SqlType};
 use weir_planner::{OutputColumn, ParsedStatement};
 
 use crate::copy::{CopyIn, CopyOut};
+use crate::query::KeptRead;
 
 /// Rows of a statement, made as they are polled. Dropping the stream cancels the statement.
 pub type RowStream = BoxStream<'static, Result<RecordBatch>>;
@@ -50,11 +53,13 @@ impl RowsTag {
 #[derive(Clone)]
 pub struct Prepared {
     /// The statement as parsed.
-    pub statement: ParsedStatement,
+    pub statement: Arc<ParsedStatement>,
     /// The types of `$1`, `$2`, …, declared or inferred.
     pub params: Vec<SqlType>,
     /// The result columns; `None` when the statement returns no rows.
     pub columns: Option<Vec<OutputColumn>>,
+    /// Its read, compiled.
+    pub(crate) kept: KeptRead,
 }
 
 impl Prepared {

@@ -1,6 +1,6 @@
 //! Parameter values: from what a client sent to the literals that stand in a plan.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
@@ -17,6 +17,24 @@ pub fn literals(types: &[SqlType], values: &[ParamValue]) -> Result<Vec<Literal>
         return Err(wrong_number(types.len(), values.len()));
     }
     types.iter().zip(values).map(|(ty, value)| literal(ty, value)).collect()
+}
+
+/// The values as arrays of one row, of the parameters' types. Errors as of [`literals`].
+pub fn arrays(types: &[SqlType], values: &[ParamValue]) -> Result<Vec<ArrayRef>> {
+    if types.len() != values.len() {
+        return Err(wrong_number(types.len(), values.len()));
+    }
+    let array = |(ty, value): (&SqlType, &ParamValue)| match value {
+        ParamValue::Null => Ok(new_null_array(&ty.arrow(), 1)),
+        ParamValue::Text(text) => text::parse_value(ty, text),
+        ParamValue::Value(array) if *array.data_type() == ty.arrow() && array.len() == 1 => {
+            Ok(ArrayRef::clone(array))
+        }
+        ParamValue::Value(array) => {
+            Err(Error::internal(format!("parameter value of type {} for {ty}", array.data_type())))
+        }
+    };
+    types.iter().zip(values).map(array).collect()
 }
 
 fn wrong_number(wanted: usize, given: usize) -> Error {

@@ -1,6 +1,7 @@
 //! The prepared statements of a session: SQL's PREPARE and the protocol's Parse share one name space.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weir_catalog::system::PreparedStatement;
 use weir_common::{Error, Result, SqlState};
@@ -15,7 +16,7 @@ pub enum PreparedBy {
 }
 
 struct Entry {
-    prepared: Prepared,
+    prepared: Arc<Prepared>,
     by: PreparedBy,
     at: i64,
 }
@@ -26,7 +27,7 @@ pub struct PreparedStatements(BTreeMap<String, Entry>);
 
 impl PreparedStatements {
     /// Keeps a statement. Error 42P05 when the name is taken; the protocol's unnamed statement is replaced.
-    pub fn store(&mut self, name: &str, prepared: Prepared, by: PreparedBy, at: i64) -> Result<()> {
+    pub fn store(&mut self, name: &str, prepared: Arc<Prepared>, by: PreparedBy, at: i64) -> Result<()> {
         if !name.is_empty() && self.0.contains_key(name) {
             return Err(Error::new(
                 SqlState::DUPLICATE_PREPARED_STATEMENT,
@@ -38,7 +39,7 @@ impl PreparedStatements {
     }
 
     /// The statement of this name, or 26000.
-    pub fn find(&self, name: &str) -> Result<&Prepared> {
+    pub fn find(&self, name: &str) -> Result<&Arc<Prepared>> {
         self.0.get(name).map(|entry| &entry.prepared).ok_or_else(|| missing(name))
     }
 

@@ -14,7 +14,8 @@ use weir_common::text::FormatOptions;
 use weir_common::{Epoch, Error, Result, SqlState, SqlType};
 use weir_planner::bound::SavepointAction;
 use weir_planner::{
-    BindContext, BoundStatement, ParamTypes, ParsedStatement, SequenceAccess, SessionInfo, Statement,
+    BindContext, BoundStatement, ParamTypes, ParamValues, ParsedStatement, SequenceAccess, SessionInfo,
+    Statement,
 };
 
 use crate::activity::Seat;
@@ -24,6 +25,8 @@ use crate::environment::Environment;
 use crate::outcome::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, TransactionStatus};
 use crate::params;
 use crate::prepared::{PreparedBy, PreparedStatements};
+use crate::query::KeptRead;
+use crate::recent::RecentStatements;
 use crate::sequences::SessionSequences;
 use crate::settings::Settings;
 use crate::transaction::{Block, Transaction, aborted};
@@ -69,12 +72,13 @@ pub struct Session {
     /// The epoch of the session's last commit.
     pub(crate) last_commit: Epoch,
     seat: Seat,
+    pub(crate) recent: RecentStatements,
     /// What `prepare` bound last, for the `execute` that follows at once.
     fresh: Option<FreshBinding>,
 }
 
 struct FreshBinding {
-    statement: ParsedStatement,
+    statement: Arc<ParsedStatement>,
     bound: BoundStatement,
     catalog_version: u64,
     at: Instant,
@@ -112,6 +116,7 @@ impl Session {
             sequences,
             last_commit: Epoch::ZERO,
             seat,
+            recent: RecentStatements::default(),
             fresh: None,
         })
     }
@@ -216,15 +221,15 @@ impl Session {
     }
 
     /// Keeps a statement under a name (the protocol's Parse). Error 42P05 when the name is taken.
-    pub fn store_prepared(&mut self, name: &str, prepared: Prepared) -> Result<()> {
+    pub fn store_prepared(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
         let now = self.env.clock.now_micros();
         let stored = self.statements.store(name, prepared, PreparedBy::Protocol, now);
         self.note_failure(stored)
     }
 
     /// The statement of a name, whoever prepared it. Error 26000; the caller fails the block then.
-    pub fn find_prepared(&self, name: &str) -> Result<Prepared> {
-        self.statements.find(name).cloned()
+    pub fn find_prepared(&self, name: &str) -> Result<Arc<Prepared>> {
+        self.statements.find(name).map(Arc::clone)
     }
 
     /// Forgets a statement, if there is one of this name (the protocol's Close).
@@ -237,7 +242,7 @@ impl Session {
         &self,
         statement: &ParsedStatement,
         types: ParamTypes,
-        values: Option<Vec<weir_planner::ParamValue>>,
+        values: ParamValues,
     ) -> Result<(BoundStatement, BindContext)> {
         let context = BindContext {
             catalog: self.catalog(),
@@ -252,15 +257,13 @@ impl Session {
 
     /// The facts that can change what a statement means.
     pub(crate) fn session_info(&self) -> SessionInfo {
-        let settings =
-            self.settings.all().into_iter().map(|(name, value, _)| (name.to_ascii_lowercase(), value));
         SessionInfo {
             user: self.user.clone(),
             database: self.database.clone(),
             search_path: self.settings.search_path(),
             time_zone: self.settings.show("TimeZone").unwrap_or_else(|_| "UTC".into()),
             backend_pid: self.backend_pid(),
-            settings: settings.collect(),
+            settings: self.settings.by_name(),
             now_micros: self.transaction.time(self.env.clock.now_micros()),
         }
     }
@@ -280,38 +283,46 @@ impl Session {
         params: &[Option<SqlType>],
     ) -> Result<Prepared> {
         self.check_not_aborted(statement)?;
-        let (bound, context) = self.bind(statement, ParamTypes::declared(params.to_vec()), None)?;
+        let statement = Arc::new(statement.clone());
+        let bind = |values| self.bind(&statement, ParamTypes::declared(params.to_vec()), values);
+        let kept = if self.is_keepable(&statement) { bind(ParamValues::Kept).ok() } else { None };
+        let is_kept = kept.is_some();
+        let (bound, context) = kept.map_or_else(|| bind(ParamValues::Described), Ok)?;
         let params = context.params.resolved()?;
         let columns = self.describe(&bound)?;
+        let kept = if is_kept { self.keep(&bound, &params) } else { KeptRead::default() };
         // A draft's catalog changes without a version of its own.
         self.fresh = (params.is_empty() && self.transaction.draft.is_none()).then(|| FreshBinding {
-            statement: statement.clone(),
+            statement: Arc::clone(&statement),
             bound,
             catalog_version: context.catalog.version(),
             at: Instant::now(),
         });
-        Ok(Prepared { statement: statement.clone(), params, columns })
+        Ok(Prepared { statement, params, columns, kept })
     }
 
     async fn run(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
         self.check_not_aborted(&prepared.statement)?;
+        if let Some(outcome) = self.run_kept(prepared, &params).await? {
+            return Ok(outcome);
+        }
         let values = params::literals(&prepared.params, &params)?;
         let bound = match self.take_fresh(&prepared.statement) {
             Some(bound) if values.is_empty() => bound,
             _ => {
                 let types = prepared.params.iter().cloned().map(Some).collect();
-                self.bind(&prepared.statement, ParamTypes::declared(types), Some(values))?.0
+                self.bind(&prepared.statement, ParamTypes::declared(types), ParamValues::Given(values))?.0
             }
         };
         self.run_bound(bound, &prepared.statement).await
     }
 
-    fn take_fresh(&mut self, statement: &ParsedStatement) -> Option<BoundStatement> {
+    fn take_fresh(&mut self, statement: &Arc<ParsedStatement>) -> Option<BoundStatement> {
         let fresh = self.fresh.take()?;
         let is_usable = self.transaction.draft.is_none()
             && fresh.at.elapsed() < BINDING_FRESH
             && fresh.catalog_version == self.catalog().version()
-            && fresh.statement == *statement;
+            && Arc::ptr_eq(&fresh.statement, statement);
         is_usable.then_some(fresh.bound)
     }
 

@@ -1,6 +1,7 @@
 //! The dispatcher: a bound statement is carried out by the module of its kind; the small ones are here
 //! (transaction control, SET and SHOW, PREPARE and EXECUTE, DISCARD).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast};
@@ -9,7 +10,7 @@ use weir_exec::functions::{CastContext, CastKind, resolve_cast};
 use weir_planner::bound::{
     BoundQuery, DiscardTarget, FetchKind, SavepointAction, SetScope, TransactionModes,
 };
-use weir_planner::{BoundStatement, OutputColumn, ParsedStatement};
+use weir_planner::{BoundStatement, OutputColumn, ParamValues, ParsedStatement};
 
 use crate::outcome::{Notice, Outcome, ParamValue, Prepared, TransactionStatus};
 use crate::prepared::PreparedBy;
@@ -116,7 +117,7 @@ impl Session {
             BoundStatement::Prepare { name, types, statement } => {
                 let prepared = self.prepare(&statement, &types)?;
                 let now = self.env.clock.now_micros();
-                self.statements.store(&name, prepared, PreparedBy::Sql, now)?;
+                self.statements.store(&name, Arc::new(prepared), PreparedBy::Sql, now)?;
                 Ok(command("PREPARE"))
             }
             BoundStatement::Deallocate { name: Some(name) } => {
@@ -293,7 +294,7 @@ impl Session {
 
     /// EXECUTE: the arguments are computed, cast to the parameters' types as in an assignment, and bound.
     async fn execute_named(&mut self, name: &str, args: Option<BoundQuery>) -> Result<Outcome> {
-        let prepared = self.statements.find(name)?.clone();
+        let prepared = Arc::clone(self.statements.find(name)?);
         let values = match args {
             Some(args) => self.argument_values(name, &prepared, args).await?,
             None => Vec::new(),
@@ -302,7 +303,7 @@ impl Session {
         let values = crate::params::literals(&prepared.params, &values)?;
         let types = prepared.params.iter().cloned().map(Some).collect();
         let types = weir_planner::ParamTypes::declared(types);
-        let (bound, _) = self.bind(&prepared.statement, types, Some(values))?;
+        let (bound, _) = self.bind(&prepared.statement, types, ParamValues::Given(values))?;
         self.run_bound(bound, &prepared.statement).await
     }
 
@@ -337,7 +338,12 @@ fn cast_columns(query: BoundQuery, types: &[SqlType]) -> Result<BoundQuery> {
     for ((column, output), ty) in fields.into_iter().zip(&query.columns).zip(types) {
         let name = column.name.clone();
         let value = Expr::Column(column);
-        let value = match resolve_cast(&output.ty, ty, CastContext::Assignment)? {
+        // A string constant without a type has become text; it is read as the parameter's type.
+        let context = match output.ty {
+            SqlType::Text => CastContext::Explicit,
+            _ => CastContext::Assignment,
+        };
+        let value = match resolve_cast(&output.ty, ty, context)? {
             Some(CastKind::NoOp) => value,
             Some(CastKind::Arrow) => cast(value, ty.arrow()),
             Some(CastKind::Udf(function)) => function.call(vec![value]),

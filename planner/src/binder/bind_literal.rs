@@ -12,6 +12,7 @@ use weir_exec::expr::Literal;
 
 use super::typed::{Typed, typed_null};
 use super::{Binder, plan_error};
+use crate::context::ParamValues;
 
 impl Binder<'_> {
     pub(crate) fn bind_value(&self, value: &ValueWithSpan) -> Result<Typed> {
@@ -41,25 +42,24 @@ impl Binder<'_> {
             .map_err(|_| Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{id}\"")))?;
         match self.cx.params.lookup(number)? {
             Some(ty) => self.parameter_value(number, ty, position),
-            None => {
-                let field = Some(Arc::new(Field::new(id, SqlType::Unknown.arrow(), true)));
-                let placeholder = Placeholder::new_with_field(id.to_owned(), field);
-                Ok(Typed::new(Expr::Placeholder(placeholder), SqlType::Unknown, position))
-            }
+            None => Ok(Typed::new(placeholder(id, &SqlType::Unknown), SqlType::Unknown, position)),
         }
     }
 
-    /// A parameter whose type is known: its value, or NULL when the statement is only described.
+    /// A parameter whose type is known: its value, NULL when the statement is only described, or itself.
     pub(crate) fn parameter_value(
         &self,
         number: usize,
         ty: SqlType,
         position: Option<usize>,
     ) -> Result<Typed> {
-        let value = self.cx.param_values.as_ref().and_then(|values| values.get(number - 1));
-        let expr = match value {
-            None => typed_null(&ty)?,
-            Some(literal) => Expr::Literal(scalar_value(literal, &ty)?, None),
+        let expr = match &self.cx.param_values {
+            ParamValues::Described => typed_null(&ty)?,
+            ParamValues::Kept => placeholder(&format!("${number}"), &ty),
+            ParamValues::Given(values) => match values.get(number - 1) {
+                None => typed_null(&ty)?,
+                Some(literal) => Expr::Literal(scalar_value(literal, &ty)?, None),
+            },
         };
         Ok(Typed::new(expr, ty, position))
     }
@@ -87,6 +87,11 @@ impl Binder<'_> {
         let literal = unknown_text(&text, position);
         self.cast_explicitly(literal, &SqlType::Interval, position)
     }
+}
+
+fn placeholder(id: &str, ty: &SqlType) -> Expr {
+    let field = Some(Arc::new(Field::new(id, ty.arrow(), true)));
+    Expr::Placeholder(Placeholder::new_with_field(id.to_owned(), field))
 }
 
 /// A string constant as an expression of open type.

@@ -6,6 +6,8 @@
 //! Place in the flow: `Client::answer` calls it. Statements that arrive together before a Sync are one implicit
 //! transaction; one alone commits by itself. After an error `connection` skips to the next Sync.
 
+use std::sync::Arc;
+
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
@@ -22,7 +24,7 @@ use super::rows::{Failure, OpenRows, Pumped};
 /// A prepared statement with its parameters, on its way through its rows.
 pub struct Portal {
     /// `None` for a statement without any text.
-    prepared: Option<Prepared>,
+    prepared: Option<Arc<Prepared>>,
     formats: Vec<i16>,
     state: PortalState,
 }
@@ -45,13 +47,21 @@ impl Client {
         if name.is_empty() {
             self.session.drop_prepared("");
         }
+        if let Some(prepared) = self.session.recall(query, &declared) {
+            self.empty_statements.remove(&name);
+            self.session.store_prepared(&name, prepared)?;
+            self.announce();
+            self.writer.send(&ParseComplete::new());
+            return Ok(());
+        }
         let mut statements = self.session.parse(query)?;
         match (statements.pop(), statements.is_empty()) {
             (None, _) => {
                 self.empty_statements.insert(name);
             }
             (Some(statement), true) => {
-                let prepared = self.session.prepare(&statement, &declared)?;
+                let prepared = Arc::new(self.session.prepare(&statement, &declared)?);
+                self.session.remember(query, &declared, &prepared);
                 self.empty_statements.remove(&name);
                 self.session.store_prepared(&name, prepared)?;
             }
@@ -93,9 +103,9 @@ impl Client {
                 let prepared = self.statement(name)?;
                 let types = prepared.iter().flat_map(|p| &p.params).map(|ty| ty.oid()).collect();
                 self.writer.send(&ParameterDescription::new(types));
-                let columns = prepared.and_then(|prepared| prepared.columns);
-                let formats = vec![TEXT; columns.as_ref().map_or(0, Vec::len)];
-                self.describe_columns(columns.as_deref(), &formats);
+                let columns = prepared.as_ref().and_then(|prepared| prepared.columns.as_ref());
+                let formats = vec![TEXT; columns.map_or(0, Vec::len)];
+                self.describe_columns(columns.map(Vec::as_slice), &formats);
             }
             Target::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
@@ -209,7 +219,7 @@ impl Client {
     }
 
     /// A prepared statement by name; `None` inside for one without any text.
-    fn statement(&mut self, name: &str) -> Result<Option<Prepared>> {
+    fn statement(&mut self, name: &str) -> Result<Option<Arc<Prepared>>> {
         if self.empty_statements.contains(name) {
             return Ok(None);
         }

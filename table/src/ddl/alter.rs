@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind, quote_identifier};
 use weir_common::{Column, Error, ObjectId, Result, SqlState};
 use weir_planner::bound::{BoundAlter, DropKind};
-use weir_planner::{BindContext, BoundStatement, ParamTypes};
+use weir_planner::{BindContext, BoundStatement, ParamTypes, ParamValues};
 
 use super::{Plan, Start};
 use crate::outcome::{Notice, Outcome};
@@ -105,7 +105,7 @@ impl Session {
     pub(super) fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
         let parsed = weir_planner::parse(sql)?;
         let statement = parsed.first().ok_or_else(|| Error::internal("no statement"))?;
-        Ok(self.bind(statement, ParamTypes::declared(Vec::new()), None)?.0)
+        Ok(self.bind(statement, ParamTypes::declared(Vec::new()), ParamValues::Described)?.0)
     }
 
     fn qualified(&self, object: &Object, name: &str) -> String {

@@ -2,14 +2,19 @@
 //!
 //! ```text
 //!   BoundQuery ─ read ─► snapshots at one epoch ─ replace_scans ─► DataFusion ─► RowStream
+//!                                               └ of a few keys ─► DirectRead ──┘
 //! ```
 //! Invariant: a statement sees every write acknowledged before it, in all its relations alike, and none of a
 //! later epoch; what its own transaction block has written and not committed is shown or refused, never
 //! overlooked.
 
+mod access;
+mod direct;
 mod engine;
+mod kept;
 mod overlay;
 mod provider;
+mod rows;
 mod scan;
 mod system;
 
@@ -36,7 +41,9 @@ use crate::outcome::{Outcome, RowStream, RowsTag};
 use crate::session::Session;
 use crate::transaction::{Block, Snapshots};
 
+use direct::DirectRead;
 pub use engine::BatchEngine;
+pub use kept::KeptRead;
 pub(crate) use overlay::Overlay;
 use provider::RelationProvider;
 
@@ -56,6 +63,11 @@ impl Session {
 
     /// The rows of a query.
     pub(crate) async fn query_stream(&mut self, query: &BoundQuery, purpose: Purpose) -> Result<RowStream> {
+        if let Some(read) = DirectRead::of(query, &[])
+            && let Some(rows) = self.read_directly(&read, &[], purpose).await?
+        {
+            return Ok(rows);
+        }
         let plan = self.executable_plan(query, purpose).await?;
         self.run_plan(query, &plan).await
     }
@@ -111,16 +123,16 @@ impl Session {
                 system::provider(relation, context)
             }
             RelationKind::Given => given_rows(relation, given),
-            _ => self.provider(relation, &snapshots, &sizes),
+            _ => Ok(Arc::new(self.relation_provider(relation, &snapshots, &sizes)?)),
         })
     }
 
-    fn provider(
+    fn relation_provider(
         &self,
         relation: &RelationSource,
         snapshots: &Snapshots,
         sizes: &[RelationStatus],
-    ) -> Result<Arc<dyn TableProvider>> {
+    ) -> Result<RelationProvider> {
         let snapshot = snapshots
             .get(&relation.object)
             .ok_or_else(|| Error::internal(format!("relation \"{}\" was not read", relation.name)))?;
@@ -130,10 +142,9 @@ impl Session {
         let size = sizes.iter().find(|size| size.relation == relation.object);
         let arrow = Arc::clone(&relation.schema);
         let batch_rows = self.env.config.batch_rows;
-        let provider = RelationProvider::new(&relation.name, Arc::clone(snapshot), schema, arrow, batch_rows)
+        Ok(RelationProvider::new(&relation.name, Arc::clone(snapshot), schema, arrow, batch_rows)
             .with_overlay(overlay)
-            .with_rows_estimate(size.map(|size| size.rows_estimate));
-        Ok(Arc::new(provider))
+            .with_rows_estimate(size.map(|size| size.rows_estimate)))
     }
 
     fn system_context(&self) -> weir_catalog::SystemContext {

@@ -5,6 +5,7 @@
 //! are hidden, or so many added.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -80,8 +81,8 @@ impl Overlay {
     }
 
     /// Starts a scan: hides what is to be hidden, batch by batch.
-    pub fn hiding(&self) -> Hiding<'_> {
-        Hiding { overlay: self, left: self.hidden.clone() }
+    pub fn hiding(self: &Arc<Self>) -> Hiding {
+        Hiding { overlay: Arc::clone(self), left: self.hidden.clone() }
     }
 
     /// The rows to add, with the columns at `project`.
@@ -92,12 +93,12 @@ impl Overlay {
 }
 
 /// The hiding of one scan.
-pub struct Hiding<'a> {
-    overlay: &'a Overlay,
+pub struct Hiding {
+    overlay: Arc<Overlay>,
     left: HashMap<Vec<u8>, u64>,
 }
 
-impl Hiding<'_> {
+impl Hiding {
     /// The rows of a widened batch that stay visible; its first `width` columns.
     pub fn apply(&mut self, batch: &RecordBatch, width: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let key_columns: Vec<ArrayRef> = batch.columns()[width..].to_vec();
@@ -124,8 +125,6 @@ fn columns_at(batch: &RecordBatch, positions: &[usize]) -> Vec<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::Int32Array;
     use weir_common::{Column, SqlType};
 
@@ -148,8 +147,8 @@ mod tests {
         let relation = relation(key);
         let change =
             |(op, k, v): &(i8, i32, i32)| ChangeBatch::new(rows(&relation, &[(*k, *v)]), vec![*op].into());
-        let overlay =
-            Overlay::new(&relation, &changes.iter().map(change).collect::<Vec<_>>()).expect("valid");
+        let changes = changes.iter().map(change).collect::<Vec<_>>();
+        let overlay = Arc::new(Overlay::new(&relation, &changes).expect("valid"));
         let base = rows(&relation, table);
         let wide = overlay.widen(&[0, 1]);
         let wide = base.project(&wide).expect("columns are there");

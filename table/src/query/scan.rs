@@ -1,11 +1,11 @@
 //! `RelationScanExec`: reads a relation snapshot, whole or by keys, on one partition.
 //!
-//! A whole scan runs on the blocking pool and hands its batches over a short channel, so that the threads that
-//! serve clients stay free, and a query that is dropped stops the scan at its next batch. A lookup of a few keys
-//! is done at once.
+//! A long scan runs on the blocking pool and hands its batches over a short channel, so that the threads that
+//! serve clients stay free, and a query that is dropped stops the scan at its next batch. A lookup of a few keys, or
+//! of a range that turns out to be short, is done at once.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -22,14 +22,19 @@ use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, Record
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
+use futures::StreamExt;
 use weir_common::change::record_batch;
+use weir_common::key::KeyRange;
 use weir_common::{Error, Result};
 use weir_storage::RelationSnapshot;
 
 use super::overlay::Overlay;
+use super::rows::ScanRows;
 
 /// Batches between the scanning thread and the query.
 const CHANNEL_BATCHES: usize = 2;
+/// Rows of a range that are read at once.
+const FIRST_ROWS: usize = 256;
 
 /// Which rows are read.
 #[derive(Clone)]
@@ -38,6 +43,8 @@ pub enum ScanRange {
     All,
     /// Those with these storage keys.
     Keys(Arc<Vec<Vec<u8>>>),
+    /// Those with storage keys in these ranges.
+    Ranges(Arc<Vec<KeyRange>>),
 }
 
 /// The leaf of a batch plan.
@@ -98,85 +105,83 @@ impl RelationScanExec {
         self
     }
 
-    /// Shows what the reader's own transaction block has written; for a scan of all rows.
+    /// Shows what the reader's own transaction block has written.
     #[must_use]
     pub fn with_overlay(mut self, overlay: Option<Arc<Overlay>>) -> RelationScanExec {
         self.overlay = overlay;
         self
     }
 
-    fn look_up(&self, keys: &Arc<Vec<Vec<u8>>>) -> SendableRecordBatchStream {
-        let (snapshot, keys) = (Arc::clone(&self.snapshot), Arc::clone(keys));
+    /// The rows. What a few keys or the beginning of a range give is read at once; the rest, and a whole scan, on the
+    /// blocking pool.
+    pub fn stream(&self) -> DataFusionResult<SendableRecordBatchStream> {
+        match &self.range {
+            ScanRange::Keys(keys) => Ok(self.at_once(vec![self.look_up(keys).map_err(external)?])),
+            ScanRange::All => Ok(self.in_background(self.rows([KeyRange::default()]), 0)),
+            ScanRange::Ranges(ranges) => {
+                let mut rows = self.rows(ranges.to_vec());
+                rows.by(self.batch_rows.min(FIRST_ROWS));
+                let (mut first, mut count) = (Vec::new(), 0);
+                for batch in rows.by_ref() {
+                    let batch = batch.map_err(external)?;
+                    count += batch.num_rows();
+                    first.push(batch);
+                    if count >= FIRST_ROWS {
+                        let first = futures::stream::iter(first.into_iter().map(Ok));
+                        let stream = first.chain(self.in_background(rows, count));
+                        return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)));
+                    }
+                }
+                Ok(self.at_once(first))
+            }
+        }
+    }
+
+    fn rows(&self, ranges: impl Into<VecDeque<KeyRange>>) -> ScanRows {
         let (project, schema) = (self.project.clone(), Arc::clone(&self.schema));
-        let rows = move || -> Result<RecordBatch> {
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            let whole = snapshot.points(&keys)?;
-            let columns = project.iter().map(|i| Arc::clone(whole.column(*i))).collect();
-            record_batch(schema, columns, whole.num_rows())
+        ScanRows::new(Arc::clone(&self.snapshot), ranges, project, schema, self.overlay.clone())
+    }
+
+    fn look_up(&self, keys: &[Vec<u8>]) -> Result<RecordBatch> {
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let Some(overlay) = &self.overlay else {
+            let found = self.snapshot.points_of(&keys, &self.project)?;
+            return record_batch(Arc::clone(&self.schema), found.columns().to_vec(), found.num_rows());
         };
-        let stream = futures::stream::once(async move { rows().map_err(external) });
+        let shown = overlay.shown(&self.snapshot.points(&keys)?, &keys.into_iter().collect())?;
+        let columns = self.project.iter().map(|i| Arc::clone(shown.column(*i))).collect();
+        record_batch(Arc::clone(&self.schema), columns, shown.num_rows())
+    }
+
+    fn at_once(&self, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+        let stream = futures::stream::iter(batches.into_iter().map(Ok));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
     }
 
-    fn scan_all(&self) -> SendableRecordBatchStream {
+    /// Reads on, on another thread; `sent` rows are out already.
+    fn in_background(&self, mut rows: ScanRows, mut sent: usize) -> SendableRecordBatchStream {
         let mut builder = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), CHANNEL_BATCHES);
         let out = builder.tx();
-        let scan = Scan {
-            snapshot: Arc::clone(&self.snapshot),
-            project: self.project.clone(),
-            schema: Arc::clone(&self.schema),
-            batch_rows: self.batch_rows,
-            overlay: self.overlay.clone(),
-        };
         let limit = self.limit.unwrap_or(usize::MAX);
+        rows.by(self.batch_rows);
         builder.spawn_blocking(move || {
-            let mut sent = 0;
-            let visit = |batch: RecordBatch| {
+            while sent < limit
+                && let Some(batch) = rows.next()
+            {
+                let batch = batch.map_err(external)?;
                 sent += batch.num_rows();
-                let is_gone = out.blocking_send(Ok(batch)).is_err();
-                if is_gone || sent >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            scan.run(visit).map_err(external)
+                if out.blocking_send(Ok(batch)).is_err() {
+                    break;
+                }
+            }
+            Ok(())
         });
         builder.build()
     }
 }
 
-/// A whole scan, on the thread that does it.
-struct Scan {
-    snapshot: Arc<RelationSnapshot>,
-    project: Vec<usize>,
-    schema: SchemaRef,
-    batch_rows: usize,
-    overlay: Option<Arc<Overlay>>,
-}
-
-impl Scan {
-    /// Visits the batches until the visitor has enough.
-    fn run(&self, mut visit: impl FnMut(RecordBatch) -> ControlFlow<()>) -> Result<()> {
-        let Some(overlay) = &self.overlay else {
-            for batch in self.snapshot.scan(&self.project, self.batch_rows) {
-                let batch = batch?;
-                let batch =
-                    record_batch(Arc::clone(&self.schema), batch.columns().to_vec(), batch.num_rows())?;
-                if visit(batch).is_break() {
-                    break;
-                }
-            }
-            return Ok(());
-        };
-        let mut hiding = overlay.hiding();
-        for batch in self.snapshot.scan(&overlay.widen(&self.project), self.batch_rows) {
-            if visit(hiding.apply(&batch?, self.project.len(), &self.schema)?).is_break() {
-                return Ok(());
-            }
-        }
-        let _ = visit(overlay.added(&self.project, &self.schema)?);
-        Ok(())
-    }
-}
-
-fn external(error: Error) -> DataFusionError {
+/// As DataFusion passes it through.
+pub fn external(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
@@ -191,6 +196,9 @@ impl DisplayAs for RelationScanExec {
         let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         match &self.range {
             ScanRange::All => write!(f, "RelationScan: {} columns=[{}]", self.name, names.join(", "))?,
+            ScanRange::Ranges(ranges) => {
+                write!(f, "KeyRange: {} ranges={} columns=[{}]", self.name, ranges.len(), names.join(", "))?;
+            }
             ScanRange::Keys(keys) => {
                 write!(f, "KeyLookup: {} keys={} columns=[{}]", self.name, keys.len(), names.join(", "))?;
             }
@@ -244,10 +252,7 @@ impl ExecutionPlan for RelationScanExec {
         if partition != 0 {
             return internal_err!("a relation scan has one partition, not {partition}");
         }
-        Ok(match &self.range {
-            ScanRange::All => self.scan_all(),
-            ScanRange::Keys(keys) => self.look_up(keys),
-        })
+        self.stream()
     }
 
     fn statistics_from_inputs(

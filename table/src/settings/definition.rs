@@ -3,6 +3,9 @@
 //! One row a setting; PostgreSQL's names with PostgreSQL's spelling. A setting that Weir has no use for is
 //! listed when clients are known to send it, and then its value only is kept.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// What values a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -214,11 +217,12 @@ pub const DEFINITIONS: &[Definition] = &[
 
 /// The setting of this name, in any letter case.
 pub fn find(name: &str) -> Option<&'static Definition> {
-    let name = match name.to_ascii_lowercase().as_str() {
-        "time zone" => "timezone".to_string(),
-        other => other.to_string(),
-    };
-    DEFINITIONS.iter().find(|d| d.name.to_ascii_lowercase() == name)
+    static BY_NAME: LazyLock<HashMap<String, &'static Definition>> =
+        LazyLock::new(|| DEFINITIONS.iter().map(|d| (d.name.to_ascii_lowercase(), d)).collect());
+    match name.to_ascii_lowercase().as_str() {
+        "time zone" => BY_NAME.get("timezone").copied(),
+        name => BY_NAME.get(name).copied(),
+    }
 }
 
 #[cfg(test)]

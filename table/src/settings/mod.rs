@@ -7,6 +7,7 @@ pub mod definition;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use weir_common::text::FormatOptions;
 use weir_common::{Error, Result, SqlState};
@@ -43,6 +44,10 @@ pub struct Settings {
     /// `session` as it was when the transaction block began.
     at_begin: Option<Values>,
     changed: BTreeSet<&'static str>,
+    /// How often a value was set: what was bound under another version may mean something else now.
+    version: u64,
+    /// All values by lower-case name, once they were asked for under this version.
+    known: OnceLock<Arc<BTreeMap<String, String>>>,
 }
 
 /// What all parameters were at one time.
@@ -135,6 +140,17 @@ impl Settings {
         names.filter(|n| !n.is_empty() && n != "$user").collect()
     }
 
+    /// Every value by its lower-case name.
+    pub fn by_name(&self) -> Arc<BTreeMap<String, String>> {
+        let all = || self.all().into_iter().map(|(name, value, _)| (name.to_ascii_lowercase(), value));
+        Arc::clone(self.known.get_or_init(|| Arc::new(all().collect())))
+    }
+
+    /// Changes whenever a value may have changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// How values are printed.
     pub fn format_options(&self) -> FormatOptions {
         let zone = value::time_zone(&self.value_of("TimeZone")).unwrap_or(chrono_tz::Tz::UTC);
@@ -197,11 +213,17 @@ impl Settings {
         self.current.get(&name.to_ascii_lowercase()).cloned().unwrap_or_else(default)
     }
 
+    fn changes(&mut self) {
+        self.version += 1;
+        self.known = OnceLock::new();
+    }
+
     fn put(&mut self, name: &str, value: Option<String>, scope: Scope) {
         let store = |values: &mut Values| match &value {
             Some(value) => values.insert(name.to_string(), value.clone()),
             None => values.remove(name),
         };
+        self.changes();
         let before = store(&mut self.current);
         if scope == Scope::Session {
             store(&mut self.session);
@@ -212,6 +234,7 @@ impl Settings {
     }
 
     fn replace_current(&mut self, values: Values) {
+        self.changes();
         let before = std::mem::replace(&mut self.current, values);
         let names: Vec<String> = before.keys().chain(self.current.keys()).cloned().collect();
         for name in names {

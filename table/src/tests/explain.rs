@@ -9,8 +9,12 @@ async fn a_key_is_looked_up_and_the_rest_is_scanned() {
     for (filter, access) in [
         ("a = 1 AND b = 'x'", "KeyLookup: t keys=1"),
         ("a IN (1, 2) AND b = 'x' AND v > 0", "KeyLookup: t keys=2"),
-        ("a = 1", "RelationScan: t"),
-        ("a > 1 AND b = 'x'", "RelationScan: t"),
+        ("a = 1", "KeyRange: t ranges=1"),
+        ("a > 1 AND b = 'x'", "KeyRange: t ranges=1"),
+        ("a = 1 AND b BETWEEN 'a' AND 'c'", "KeyRange: t ranges=1"),
+        ("a IN (1, 2)", "KeyRange: t ranges=2"),
+        ("b = 'x'", "RelationScan: t"),
+        ("a = 1 OR b = 'x'", "RelationScan: t"),
     ] {
         let plan = db.run(&format!("EXPLAIN SELECT v FROM t WHERE {filter}")).await;
         assert!(plan.contains(access), "{filter}: {plan}");

@@ -5,7 +5,7 @@ use weir_exec::expr::Literal;
 
 use super::fixture::{bind_one, context, run};
 use crate::bound::{BoundStatement, DropKind, ExplainStage};
-use crate::context::{BindContext, ParamTypes};
+use crate::context::{BindContext, ParamTypes, ParamValues};
 
 fn bind(sql: &str) -> BoundStatement {
     bind_one(sql, &context()).unwrap_or_else(|e| panic!("{sql}: {e:?}"))
@@ -77,7 +77,7 @@ fn parameters_take_their_types_from_context() {
     let types: Vec<String> = cx.params.resolved().unwrap().iter().map(SqlType::name).collect();
     assert_eq!(types, ["bigint", "text", "numeric"]);
     cx.params = ParamTypes::declared(vec![Some(SqlType::Int4)]);
-    cx.param_values = Some(vec![Literal::Int(41)]);
+    cx.param_values = ParamValues::Given(vec![Literal::Int(41)]);
     let BoundStatement::Query(query) = bind_one("select $1 + 1", &cx).unwrap() else { panic!("not a query") };
     assert_eq!(run(&query).unwrap(), ["42"]);
     assert_eq!(bind_one("select $1", &context()).unwrap_err().state().0, "42P02");
