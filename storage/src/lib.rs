@@ -22,5 +22,8 @@ pub use backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
 pub use data_dir::DataDir;
 pub use log::{Log, LogRecord};
 pub use memory::MemoryBackend;
-pub use relation::{RelationPin, RelationScan, RelationSnapshot, RelationStore};
+pub use relation::{
+    IndexBuild, IndexColumns, IndexSnapshot, IndexSpec, IndexStore, PlainColumns, RelationPin, RelationScan,
+    RelationSnapshot, RelationStore,
+};
 pub use rocks::RocksBackend;

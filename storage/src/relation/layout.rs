@@ -21,6 +21,8 @@ pub(super) struct Layout {
     pub(super) is_bag: bool,
     pub(super) schema: SchemaRef,
     pub(super) codec: RowCodec,
+    /// The columns from here on are in the value; those before are in the key alone.
+    stored_from: usize,
     key_columns: Vec<usize>,
     encoder: KeyEncoder,
 }
@@ -64,9 +66,19 @@ impl Layout {
             is_bag: matches!(schema.key, RelationKey::Bag),
             schema: schema.arrow(),
             codec: RowCodec::new(&columns)?,
+            stored_from: 0,
             key_columns,
             encoder: KeyEncoder::new(&key_types)?,
         })
+    }
+
+    /// The same keys, with values that hold the columns from `first` on alone: what is read then are those.
+    pub(super) fn storing_from(self, first: usize) -> Result<Layout> {
+        let fields = self.schema.fields()[first..].to_vec();
+        let columns: Vec<_> =
+            fields.iter().zip(1u16..).map(|(field, id)| (id, field.data_type().clone())).collect();
+        let codec = RowCodec::new(&columns)?;
+        Ok(Layout { schema: Arc::new(Schema::new(fields)), codec, stored_from: first, ..self })
     }
 
     /// Keys and rows of a batch.
@@ -75,7 +87,8 @@ impl Layout {
             self.key_columns.iter().map(|position| batch.rows.column(*position).clone()).collect();
         let keys = self.encoder.encode_rows(&key, batch.len())?;
         let keys = if self.is_bag { self.encoder.without_last_nulls(keys, &key) } else { keys };
-        Ok((keys, self.codec.encode_rows(batch.columns(), batch.len())?))
+        let stored = &batch.columns()[self.stored_from..];
+        Ok((keys, self.codec.encode_rows(stored, batch.len())?))
     }
 
     /// The schema of these columns.

@@ -10,10 +10,14 @@
 //! batch, and once that is durable [`RelationStore::flushed`], which replaces the base. Readers pin: they keep
 //! the base and generations they found, and reach later generations through `next`.
 //!
+//! Secondary indexes of a relation are relations of entries below it, changed, checkpointed and pinned with it: see
+//! [`IndexStore`].
+//!
 //! Invariants: a snapshot never changes; changes of one epoch may be applied in any order and from any
 //! thread; `flush(e)` is called when all of `<= e` has been applied, by one thread at a time.
 
 mod generation;
+mod index;
 mod layout;
 mod run;
 mod scan;
@@ -28,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use weir_common::{ChangeBatch, Epoch, Error, ObjectId, RelationSchema, Result};
 
 use self::generation::Generation;
+pub use self::index::{IndexBuild, IndexColumns, IndexSnapshot, IndexSpec, IndexStore, PlainColumns};
 use self::layout::{Entry, Layout};
 use self::run::{Run, sort_entries};
 pub use self::scan::RelationScan;
@@ -38,6 +43,9 @@ use crate::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 const ROWS_KEY: &[u8] = b"relation-rows/";
 /// Keys looked up in the base at once while flushing a bag.
 const FLUSH_KEYS: usize = 4096;
+
+/// A generation that took a run, and those that took the entries it makes.
+type Pushed = (Arc<Generation>, Vec<(Arc<RelationStore>, Arc<Generation>)>);
 
 /// The rows of one relation.
 pub struct RelationStore {
@@ -64,6 +72,15 @@ struct Versions {
     base_rows: i64,
     first: Arc<Generation>,
     newest: Arc<Generation>,
+    indexes: Arc<Vec<Indexed>>,
+}
+
+/// An index of the relation.
+#[derive(Clone)]
+struct Indexed {
+    store: Arc<IndexStore>,
+    /// Whether it has entries of all rows: readers find it, and checkpoints write it.
+    is_complete: bool,
 }
 
 impl RelationStore {
@@ -73,7 +90,17 @@ impl RelationStore {
         schema: RelationSchema,
         backend: Arc<dyn StateBackend>,
     ) -> Result<Arc<RelationStore>> {
-        let layout = Arc::new(Layout::new(id, &schema)?);
+        let layout = Layout::new(id, &schema)?;
+        RelationStore::with_layout(id, schema, layout, backend)
+    }
+
+    fn with_layout(
+        id: ObjectId,
+        schema: RelationSchema,
+        layout: Layout,
+        backend: Arc<dyn StateBackend>,
+    ) -> Result<Arc<RelationStore>> {
+        let layout = Arc::new(layout);
         let base = backend.snapshot();
         let base_rows = match base.point(Keyspace::Meta, &rows_key(id))? {
             None => 0,
@@ -85,7 +112,9 @@ impl RelationStore {
         };
         let first = Arc::new(Generation::default());
         let newest = first.clone();
-        let versions = RwLock::new(Versions { base, base_epoch: Epoch::ZERO, base_rows, first, newest });
+        let indexes = Arc::default();
+        let base_epoch = Epoch::ZERO;
+        let versions = RwLock::new(Versions { base, base_epoch, base_rows, first, newest, indexes });
         let changed_rows = AtomicI64::new(0);
         Ok(Arc::new(RelationStore {
             id,
@@ -120,17 +149,42 @@ impl RelationStore {
             return Ok(());
         }
         let layout = self.layout();
-        let run = Run::of_batch(&layout, epoch, batch)?;
+        let (keys, values) = layout.encode(batch)?;
+        let run = Run::of_encoded(&layout, epoch, batch, &keys, &values);
         let rows: i64 = (0..batch.len()).map(|row| i64::from(batch.op(row))).sum();
         self.changed_rows.fetch_add(rows, Ordering::Relaxed);
-        let generation = {
+        let (generation, entries) = self.push_indexed(run, |index| index.run_of(epoch, batch, &keys))?;
+        generation.compact(&layout);
+        entries.iter().for_each(|(entries, generation)| generation.compact(&entries.layout()));
+        Ok(())
+    }
+
+    /// Adds a run with the runs of entries that it makes, none of them without the others. Returns the generations
+    /// they are in.
+    fn push_indexed(&self, run: Run, entries_of: impl Fn(&IndexStore) -> Result<Run>) -> Result<Pushed> {
+        loop {
+            let indexes = Arc::clone(&self.versions.read().indexes);
+            let entries: Vec<Run> = indexes.iter().map(|i| entries_of(&i.store)).collect::<Result<_>>()?;
             // Held while pushing: a generation takes no run after it is sealed.
             let versions = self.versions.read();
+            if !Arc::ptr_eq(&indexes, &versions.indexes) {
+                continue;
+            }
             versions.newest.push(run);
-            versions.newest.clone()
-        };
-        generation.compact(&layout);
-        Ok(())
+            let push = |(index, run): (&Indexed, Run)| {
+                let entries = &index.store.entries;
+                (Arc::clone(entries), entries.push(run))
+            };
+            let entries = indexes.iter().zip(entries).map(push).collect();
+            return Ok((versions.newest.clone(), entries));
+        }
+    }
+
+    /// Adds a run alone.
+    fn push(&self, run: Run) -> Arc<Generation> {
+        let versions = self.versions.read();
+        versions.newest.push(run);
+        versions.newest.clone()
     }
 
     /// The row of a storage key, of everything applied so far.
@@ -146,17 +200,31 @@ impl RelationStore {
 
     /// Holds on to what there is now; cheap.
     pub fn pin(&self) -> RelationPin {
-        let versions = self.versions.read();
+        self.pin_of(&self.versions.read())
+    }
+
+    fn pin_of(&self, versions: &Versions) -> RelationPin {
+        let complete = versions.indexes.iter().filter(|index| index.is_complete);
         RelationPin {
             layout: self.layout(),
             base: versions.base.clone(),
             base_epoch: versions.base_epoch,
             first: versions.first.clone(),
+            indexes: complete.map(|index| (index.store.id(), index.store.entries.pin())).collect(),
+            rows: self.rows_of(versions),
         }
     }
 
-    /// Adds to `batch` what turns the base into the relation at `upto`, in key order, and the row count.
+    /// Adds to `batch` what turns the base into the relation at `upto`, in key order, and the row count; then the same
+    /// of its indexes.
     pub fn flush(&self, upto: Epoch, batch: &mut WriteBatch) -> Result<()> {
+        self.flush_rows(upto, batch)?;
+        let indexes = Arc::clone(&self.versions.read().indexes);
+        let mut complete = indexes.iter().filter(|index| index.is_complete);
+        complete.try_for_each(|index| index.store.entries.flush_rows(upto, batch))
+    }
+
+    fn flush_rows(&self, upto: Epoch, batch: &mut WriteBatch) -> Result<()> {
         self.seal();
         let snapshot = self.pin().at(upto);
         let mut entries: Vec<Entry<'_>> = Vec::new();
@@ -218,6 +286,14 @@ impl RelationStore {
     /// The batch of `flush(upto)` is durable: new readers find it in the base, and its memory is let go with
     /// the last old reader.
     pub fn flushed(&self, upto: Epoch) {
+        self.rows_flushed(upto);
+        // After the rows: the base of an index is never ahead of theirs.
+        let indexes = Arc::clone(&self.versions.read().indexes);
+        let complete = indexes.iter().filter(|index| index.is_complete);
+        complete.for_each(|index| index.store.entries.rows_flushed(upto));
+    }
+
+    fn rows_flushed(&self, upto: Epoch) {
         let base = self.backend.snapshot();
         let (first, newest) = {
             let versions = self.versions.read();
@@ -242,14 +318,22 @@ impl RelationStore {
 
     /// How many rows there are, duplicates counted; exact when every delete met its row.
     pub fn row_count_estimate(&self) -> u64 {
-        let rows = self.versions.read().base_rows + self.changed_rows.load(Ordering::Relaxed);
-        u64::try_from(rows).unwrap_or(0)
+        self.rows_of(&self.versions.read())
+    }
+
+    fn rows_of(&self, versions: &Versions) -> u64 {
+        u64::try_from(versions.base_rows + self.changed_rows.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Bytes of memory that changes since the last checkpoint take.
     pub fn memory_bytes(&self) -> usize {
-        let first = self.versions.read().first.clone();
-        first.chain().flat_map(|generation| generation.runs()).map(|run| run.memory_bytes()).sum()
+        let (first, indexes) = {
+            let versions = self.versions.read();
+            (versions.first.clone(), versions.indexes.clone())
+        };
+        let entries: usize = indexes.iter().map(|index| index.store.entries.memory_bytes()).sum();
+        let runs = first.chain().flat_map(|generation| generation.runs());
+        entries + runs.map(|run| run.memory_bytes()).sum::<usize>()
     }
 }
 

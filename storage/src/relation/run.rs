@@ -23,13 +23,24 @@ impl Run {
     /// The changes of one batch, all of one epoch.
     pub(super) fn of_batch(layout: &Layout, epoch: Epoch, batch: &ChangeBatch) -> Result<Run> {
         let (keys, rows) = layout.encode(batch)?;
+        Ok(Run::of_encoded(layout, epoch, batch, &keys, &rows))
+    }
+
+    /// The changes of one batch, whose keys and rows are these.
+    pub(super) fn of_encoded(
+        layout: &Layout,
+        epoch: Epoch,
+        batch: &ChangeBatch,
+        keys: &EncodedKeys,
+        rows: &EncodedRows,
+    ) -> Run {
         let entry = |row: usize| Entry {
             key: keys.row(row),
             epoch,
             row: rows.row(row),
             weight: i64::from(batch.op(row)),
         };
-        Ok(Run::of_sorted(layout, sorted_rows(&keys).into_iter().map(entry)))
+        Run::of_sorted(layout, sorted_rows(keys).into_iter().map(entry))
     }
 
     /// All changes of several runs that satisfy `keep`.
@@ -44,7 +55,7 @@ impl Run {
     }
 
     /// Entries sorted by key at least.
-    fn of_sorted<'a>(layout: &Layout, entries: impl Iterator<Item = Entry<'a>>) -> Run {
+    pub(super) fn of_sorted<'a>(layout: &Layout, entries: impl Iterator<Item = Entry<'a>>) -> Run {
         let mut run = Run {
             keys: EncodedKeys::default(),
             rows: EncodedRows::default(),

@@ -7,9 +7,10 @@ use arrow::compute::take_arrays;
 use bytes::Bytes;
 use weir_common::change::record_batch;
 use weir_common::key::KeyRange;
-use weir_common::{Epoch, Error, Result};
+use weir_common::{Epoch, Error, ObjectId, Result};
 
 use super::generation::Generation;
+use super::index::IndexSnapshot;
 use super::layout::{Entry, Layout, Net, Weighted};
 use super::run::{Run, sort_entries};
 use super::scan::RelationScan;
@@ -23,6 +24,10 @@ pub struct RelationPin {
     /// The base holds everything up to this epoch.
     pub(super) base_epoch: Epoch,
     pub(super) first: Arc<Generation>,
+    /// The entries of its indexes, pinned with it.
+    pub(super) indexes: Vec<(ObjectId, RelationPin)>,
+    /// About how many rows there are.
+    pub(super) rows: u64,
 }
 
 impl RelationPin {
@@ -44,7 +49,15 @@ impl RelationPin {
             let all = generation.runs();
             runs.extend(all.into_iter().filter(|run| run.oldest <= epoch && run.newest > self.base_epoch));
         }
-        RelationSnapshot { layout: self.layout, base: self.base, runs, after: self.base_epoch, upto: epoch }
+        RelationSnapshot {
+            layout: self.layout,
+            base: self.base,
+            runs,
+            after: self.base_epoch,
+            upto: epoch,
+            indexes: self.indexes,
+            rows: self.rows,
+        }
     }
 }
 
@@ -56,9 +69,16 @@ pub struct RelationSnapshot {
     pub(super) runs: Vec<Arc<Run>>,
     after: Epoch,
     upto: Epoch,
+    indexes: Vec<(ObjectId, RelationPin)>,
+    rows: u64,
 }
 
 impl RelationSnapshot {
+    /// About how many rows there are: as many as when it was pinned.
+    pub fn rows_estimate(&self) -> u64 {
+        self.rows
+    }
+
     /// All rows, in order of their storage keys, in batches of at most `batch_rows`, with the columns at
     /// positions `project`. A row that a bag holds n times comes n times.
     pub fn scan(&self, project: &[usize], batch_rows: usize) -> RelationScan {
@@ -87,6 +107,12 @@ impl RelationSnapshot {
         }
         let repeated = found.iter().zip(0u32..).flat_map(|(found, at)| (0..found.weight).map(move |_| at));
         take_rows(&batch, &UInt32Array::from_iter_values(repeated))
+    }
+
+    /// An index at the same epoch; `None` when there is none, or it is not complete yet.
+    pub fn index(&self, id: ObjectId) -> Option<IndexSnapshot> {
+        let (_, pin) = self.indexes.iter().find(|(index, _)| *index == id)?;
+        Some(IndexSnapshot(pin.clone().at(self.upto)))
     }
 
     /// Whether a change of this epoch is part of the snapshot and not of its base.

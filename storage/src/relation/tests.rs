@@ -16,6 +16,7 @@ use crate::memory::MemoryBackend;
 use crate::rocks::RocksBackend;
 
 const ID: ObjectId = ObjectId(20_000);
+const INDEX: ObjectId = ObjectId(20_001);
 type Rows = BTreeMap<(i64, Option<String>), i64>;
 
 fn schema(key: RelationKey) -> RelationSchema {
@@ -71,11 +72,18 @@ fn relation_key(write: Write<'_>) -> Option<&[u8]> {
 /// What a test does with a store: sets keys (or changes weights) in the open epoch, or something at its end.
 #[derive(Clone, Debug)]
 enum Step {
-    Change { key: i64, value: Option<u8> },
+    Change {
+        key: i64,
+        value: Option<u8>,
+    },
     EndEpoch,
     Pin,
-    Flush { back: u64 },
+    Flush {
+        back: u64,
+    },
     Reopen,
+    /// Attaches an index, or completes the one that was attached.
+    Index,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -86,6 +94,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Pin),
         (0u64..3).prop_map(|back| Step::Flush { back }),
         Just(Step::Reopen),
+        Just(Step::Index),
     ];
     vec(prop_oneof![6 => change, 4 => rare], 1..120)
 }
@@ -102,6 +111,18 @@ struct World {
     /// Changes of the open epoch, applied in reverse, in two batches.
     open: Vec<(i64, Option<String>, i8)>,
     pins: Vec<(RelationPin, u64)>,
+    index: Index,
+}
+
+/// What there is of the index over `v`.
+enum Index {
+    Nothing,
+    Attached(IndexBuild),
+    Complete,
+}
+
+fn index() -> IndexSpec {
+    IndexSpec { id: INDEX, columns: Arc::new(PlainColumns(vec![(1, SqlType::Text)])) }
 }
 
 impl World {
@@ -109,7 +130,8 @@ impl World {
         let store = RelationStore::open(ID, schema.clone(), backend.clone())?;
         let history = vec![Rows::new()];
         let (now, open, pins) = (Rows::new(), Vec::new(), Vec::new());
-        Ok(World { schema, backend, store, now, history, flushed: 0, open, pins })
+        let index = Index::Nothing;
+        Ok(World { schema, backend, store, now, history, flushed: 0, open, pins, index })
     }
 
     fn last(&self) -> u64 {
@@ -133,9 +155,29 @@ impl World {
                 checkpoint(&self.store, &*self.backend, self.flushed)?;
                 self.store = RelationStore::open(ID, self.schema.clone(), self.backend.clone())?;
                 self.pins.clear();
+                self.reopen_index()?;
             }
+            Step::Index => match std::mem::replace(&mut self.index, Index::Complete) {
+                Index::Nothing => self.index = Index::Attached(self.store.attach_index(index())?),
+                Index::Attached(build) => {
+                    build.run(|| Ok(()))?;
+                    self.store.complete_index(INDEX)?;
+                }
+                Index::Complete => {}
+            },
         }
         Ok(())
+    }
+
+    /// A complete index is there again; of one that was not, what is left goes.
+    fn reopen_index(&mut self) -> Result<()> {
+        if matches!(self.index, Index::Complete) {
+            return self.store.adopt_index(index());
+        }
+        self.index = Index::Nothing;
+        let mut batch = WriteBatch::default();
+        drop_rows(INDEX, &mut batch);
+        self.backend.write(batch)
     }
 
     fn change(&mut self, key: i64, value: Option<String>) {
@@ -190,6 +232,7 @@ impl World {
         for batch_rows in [1, 3, 1000] {
             assert_eq!(&collect(snapshot, batch_rows)?, expected, "epoch {epoch} by {batch_rows} rows");
         }
+        check_index(snapshot, expected)?;
         for (low, high) in [(0, 12), (3, 7), (5, 6), (8, 8)] {
             check_range(snapshot, expected, low, high)?;
         }
@@ -202,6 +245,25 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The rows of each value, found through the index, when the snapshot has it.
+fn check_index(snapshot: &RelationSnapshot, all: &Rows) -> Result<()> {
+    let Some(index) = snapshot.index(INDEX) else { return Ok(()) };
+    let values = [None, Some(""), Some("x"), Some("xx"), Some("xxx"), Some("y")];
+    let array: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+    let prefixes = KeyEncoder::new(&[SqlType::Text.arrow()])?.encode(&[array])?;
+    for (value, prefix) in values.iter().zip(prefixes.iter()) {
+        let ranges = [KeyRange::of_prefix(prefix)];
+        let keys = index.row_keys(&ranges, usize::MAX)?.unwrap_or_default();
+        let found = snapshot.points_of(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>(), &[0])?;
+        let with_value = all.iter().filter(|((_, v), _)| v.as_deref() == *value);
+        let expected: Vec<i64> =
+            with_value.flat_map(|((key, _), weight)| std::iter::repeat_n(*key, *weight as usize)).collect();
+        assert_eq!(found.column(0).as_primitive::<Int64Type>().values(), &expected[..], "v = {value:?}");
+        assert!(keys.len() < 2 || index.row_keys(&ranges, 1)?.is_none());
+    }
+    Ok(())
 }
 
 /// The rows with `low <= k < high`, read as a range of keys.
@@ -316,6 +378,42 @@ fn concurrent_appliers_lose_nothing() -> Result<()> {
     assert_eq!(store.memory_bytes(), 0);
     assert_eq!(collect(&store.pin().at(Epoch(5)), 100)?.len(), 800);
     Ok(())
+}
+
+#[test]
+fn an_index_is_built_while_others_apply() -> Result<()> {
+    let backend: Arc<dyn StateBackend> = Arc::new(MemoryBackend::default());
+    let store = RelationStore::open(ID, keyed(), backend.clone())?;
+    for key in 0..500 {
+        store.apply(Epoch(1), &batch(&[(-1 - key, Some("x"), 1)]))?;
+    }
+    checkpoint(&store, &*backend, 1)?;
+    std::thread::scope(|scope| {
+        for worker in 0..3i64 {
+            let store = &store;
+            scope.spawn(move || {
+                for key in 0..300 {
+                    let value = if key % 2 == 0 { "x" } else { "xx" };
+                    let row = (worker * 1000 + key, Some(value), 1);
+                    store.apply(Epoch(3), &batch(&[row])).expect("applied");
+                }
+            });
+        }
+        let build = store.attach_index(index()).expect("attached");
+        checkpoint(&store, &*backend, 2).expect("a checkpoint under way");
+        build.run(|| Ok(())).expect("built");
+        store.complete_index(INDEX).expect("completed");
+    });
+    let all = collect(&store.pin().at(Epoch(3)), 1000)?;
+    assert_eq!(all.len(), 1400);
+    check_index(&store.pin().at(Epoch(3)), &all)?;
+    checkpoint(&store, &*backend, 3)?;
+    check_index(&store.pin().at(Epoch(3)), &all)?;
+    let reopened = RelationStore::open(ID, keyed(), backend)?;
+    reopened.adopt_index(index())?;
+    let snapshot = reopened.pin().at(Epoch(3));
+    assert!(snapshot.index(INDEX).is_some());
+    check_index(&snapshot, &all)
 }
 
 #[test]
