@@ -72,7 +72,7 @@ fn dependent_lines(catalog: &CatalogSnapshot, root: ObjectId, dropped: &[ObjectI
     while let Some(id) = queue.get(next).copied() {
         next += 1;
         for dependent in catalog.dependents(id) {
-            if dropped.contains(&dependent) || !seen.insert(dependent) {
+            if dropped.contains(&dependent) || !seen.insert(dependent) || is_index(catalog, dependent) {
                 continue;
             }
             lines.push(format!("{} depends on {}", describe(catalog, dependent), describe(catalog, id)));
@@ -80,6 +80,11 @@ fn dependent_lines(catalog: &CatalogSnapshot, root: ObjectId, dropped: &[ObjectI
         }
     }
     lines
+}
+
+/// An index goes with its relation without being asked about.
+fn is_index(catalog: &CatalogSnapshot, id: ObjectId) -> bool {
+    catalog.object(id).is_some_and(|object| matches!(object.kind, ObjectKind::Index(_)))
 }
 
 /// `table t`, as messages name an object.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use weir_common::{Column, ObjectId};
 
 use crate::functions::reg::quote_identifier;
+use crate::index_entry::IndexEntry;
 use crate::object::{
     ColumnDef, Generation, IdentityKind, Object, ObjectKind, SequenceDef, SinkDef, SourceDef, TableDef,
 };
@@ -21,7 +22,8 @@ pub fn home_form(catalog: &CatalogSnapshot, object: &Object) -> String {
     let name = qualified(catalog, object);
     match &object.kind {
         ObjectKind::Schema => format!("CREATE SCHEMA {name};"),
-        ObjectKind::Table(table) => format!("CREATE TABLE {name} {};", table_body(object, table)),
+        ObjectKind::Table(table) => format!("CREATE TABLE {name} {};", table_body(catalog, object, table)),
+        ObjectKind::Index(_) => index_form(catalog, object),
         ObjectKind::View(view) => format!("CREATE VIEW {name} AS\n{};", query(&view.query_sql)),
         ObjectKind::MaterializedView(view) => {
             format!("CREATE MATERIALIZED VIEW {name} AS\n{};", query(&view.query_sql))
@@ -49,9 +51,17 @@ fn query(sql: &str) -> &str {
     sql.trim().trim_end_matches(';').trim_end()
 }
 
-fn table_body(object: &Object, table: &TableDef) -> String {
+/// `CREATE INDEX i ON t USING btree (a);`
+fn index_form(catalog: &CatalogSnapshot, object: &Object) -> String {
+    let Some(entry) = IndexEntry::of_object(catalog, object) else { return String::new() };
+    let schema = catalog.schema_name(object.schema).filter(|_| object.schema != PUBLIC);
+    format!("{};", entry.definition(schema))
+}
+
+fn table_body(catalog: &CatalogSnapshot, object: &Object, table: &TableDef) -> String {
     let mut lines: Vec<String> = table.columns.iter().map(|column| column_line(table, column)).collect();
     lines.extend(key_line(object, table));
+    lines.extend(unique_lines(catalog, object));
     lines.extend(table.checks.iter().map(|check| {
         format!("CONSTRAINT {} CHECK ({})", quote_identifier(&check.name), check.condition_sql)
     }));
@@ -102,6 +112,17 @@ fn key_line(object: &Object, table: &TableDef) -> Option<String> {
         format!("CONSTRAINT {} ", quote_identifier(name))
     };
     Some(format!("{constraint}PRIMARY KEY ({})", columns.join(", ")))
+}
+
+/// `CONSTRAINT t_a_key UNIQUE (a)`
+fn unique_lines(catalog: &CatalogSnapshot, object: &Object) -> Vec<String> {
+    let entries =
+        catalog.indexes_of(object.id).filter_map(|(index, _)| IndexEntry::of_object(catalog, index));
+    let line = |entry: IndexEntry<'_>| {
+        let definition = entry.constraint_definition()?;
+        Some(format!("CONSTRAINT {} {definition}", quote_identifier(entry.name)))
+    };
+    entries.filter_map(line).collect()
 }
 
 fn source_body(source: &SourceDef) -> String {

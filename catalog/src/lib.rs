@@ -12,6 +12,7 @@ pub mod change;
 mod dependency;
 pub mod functions;
 mod home_form;
+mod index_entry;
 mod log;
 pub mod object;
 #[cfg(test)]
@@ -28,8 +29,8 @@ pub use functions::reg::quote_identifier;
 pub use home_form::home_form;
 pub use log::CatalogTransaction;
 pub use object::{
-    CheckDef, ColumnDef, Generation, IdentityKind, MaterializedViewDef, Object, ObjectKind, SequenceDef,
-    SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
+    CheckDef, ColumnDef, Generation, IdentityKind, IndexColumn, IndexDef, IndexedValue, MaterializedViewDef,
+    Object, ObjectKind, SequenceDef, SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
 };
 pub use snapshot::CatalogSnapshot;
 pub use system::{SystemContext, SystemTable};

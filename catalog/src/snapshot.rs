@@ -1,17 +1,16 @@
 //! `CatalogSnapshot`: the catalog at one moment, immutable, shared by everyone who planned against it.
 //!
-//! Name lookup follows PostgreSQL: relations (tables, views, sources, sinks, and the indexes of primary keys)
-//! share one namespace a schema; an unqualified name is looked up along the search path. The built-in schemas
+//! Name lookup follows PostgreSQL: relations (tables, views, sources, sinks, and indexes) share one namespace a schema; an unqualified name is looked up along the search path. The built-in schemas
 //! are objects too, with ids below [`ObjectId::FIRST_USER`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_common::{Error, ObjectId, Result, SqlState};
 
 use crate::change::CatalogChange;
 use crate::dependency;
-use crate::object::{Object, ObjectKind};
+use crate::object::{IndexDef, Object, ObjectKind};
 
 /// The one database.
 pub const DATABASE: &str = "weir";
@@ -47,7 +46,9 @@ pub struct CatalogSnapshot {
     /// (schema, name) → object; the name of a primary key's index leads to its table.
     names: HashMap<(ObjectId, String), ObjectId>,
     /// Primary key index → its table.
-    indexes: BTreeMap<ObjectId, ObjectId>,
+    key_indexes: BTreeMap<ObjectId, ObjectId>,
+    /// Table or materialized view → its secondary indexes.
+    indexes: BTreeMap<ObjectId, BTreeSet<ObjectId>>,
     version: u64,
 }
 
@@ -63,6 +64,7 @@ impl CatalogSnapshot {
         let mut snapshot = CatalogSnapshot {
             objects: BTreeMap::new(),
             names: HashMap::new(),
+            key_indexes: BTreeMap::new(),
             indexes: BTreeMap::new(),
             version: 0,
         };
@@ -152,7 +154,25 @@ impl CatalogSnapshot {
 
     /// The table whose primary key is enforced by this index.
     pub fn index_owner(&self, index: ObjectId) -> Option<&Arc<Object>> {
-        self.object(*self.indexes.get(&index)?)
+        self.object(*self.key_indexes.get(&index)?)
+    }
+
+    /// Whether the relation has a primary key or a secondary index.
+    pub fn has_index(&self, relation: ObjectId) -> bool {
+        let has_key = self.object(relation).is_some_and(|object| object.key_index().is_some());
+        has_key || self.indexes_of(relation).next().is_some()
+    }
+
+    /// The secondary indexes of a table or materialized view, in the order of ids.
+    pub fn indexes_of(&self, relation: ObjectId) -> impl Iterator<Item = (&Arc<Object>, &IndexDef)> {
+        let ids = self.indexes.get(&relation).into_iter().flatten();
+        ids.filter_map(|id| match self.object(*id) {
+            Some(object) => match &object.kind {
+                ObjectKind::Index(index) => Some((object, index)),
+                _ => None,
+            },
+            None => None,
+        })
     }
 
     /// How many batches of changes made this snapshot; a cached plan is stale when it differs.
@@ -240,7 +260,10 @@ impl CatalogSnapshot {
         self.names.insert((object.schema, object.name.clone()), object.id);
         if let Some((index, name)) = object.key_index() {
             self.names.insert((object.schema, name.to_owned()), object.id);
-            self.indexes.insert(index, object.id);
+            self.key_indexes.insert(index, object.id);
+        }
+        if let ObjectKind::Index(index) = &object.kind {
+            self.indexes.entry(index.relation).or_default().insert(object.id);
         }
         self.objects.insert(object.id, Arc::new(object));
     }
@@ -258,7 +281,12 @@ impl CatalogSnapshot {
         self.names.remove(&(object.schema, object.name.clone()));
         if let Some((index, name)) = object.key_index() {
             self.names.remove(&(object.schema, name.to_owned()));
-            self.indexes.remove(&index);
+            self.key_indexes.remove(&index);
+        }
+        if let ObjectKind::Index(index) = &object.kind
+            && let Some(indexes) = self.indexes.get_mut(&index.relation)
+        {
+            indexes.remove(&id);
         }
         Ok(Object::clone(&object))
     }

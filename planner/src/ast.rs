@@ -44,6 +44,7 @@ pub enum Statement {
     CreateView(CreateView),
     CreateSink(CreateSink),
     CreateSequence(CreateSequence),
+    CreateIndex(CreateIndex),
     Alter(Alter),
     Drop {
         kind: DropKind,
@@ -241,6 +242,27 @@ pub struct Alter {
     pub name: ObjectName,
     pub if_exists: bool,
     pub operations: Vec<AlterTableOperation>,
+}
+
+/// CREATE INDEX.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateIndex {
+    /// `None`: one is chosen.
+    pub name: Option<Ident>,
+    pub if_not_exists: bool,
+    pub concurrently: bool,
+    pub unique: bool,
+    pub relation: ObjectName,
+    pub columns: Vec<IndexItem>,
+    pub include: Vec<Ident>,
+}
+
+/// A key column of an index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexItem {
+    pub expr: Expr,
+    pub descending: bool,
+    pub nulls_first: bool,
 }
 
 /// CREATE SEQUENCE.

@@ -13,8 +13,8 @@ use crate::ast::ParsedStatement;
 use crate::copy::{BoundCopyFrom, BoundCopyTo};
 
 pub use ddl::{
-    BoundAlter, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
-    BoundCreateTableAs, BoundCreateView, BoundDrop, DropKind, NewName, OwnedSequence, columns_of,
+    BoundAlter, BoundCreateIndex, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
+    BoundCreateTableAs, BoundCreateView, BoundDrop, DropKind, NewName, OwnedSequence, UniqueKey, columns_of,
 };
 
 /// A column of a result as the client sees it.
@@ -60,9 +60,19 @@ pub struct RowRules {
     pub checks: Vec<(String, Expr)>,
 }
 
-/// ON CONFLICT on the primary key.
+/// A key that decides whether a row conflicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arbiter {
+    PrimaryKey,
+    /// A UNIQUE index.
+    Index(ObjectId),
+}
+
+/// ON CONFLICT.
 #[derive(Clone, Debug)]
 pub struct BoundConflict {
+    /// The keys it speaks of; one for DO UPDATE.
+    pub arbiters: Vec<Arbiter>,
     /// Over given rows (number int8, row that is there, row proposed): yields (number, new row) for those to be
     /// updated. `None` is DO NOTHING.
     pub update: Option<BoundQuery>,
@@ -233,6 +243,7 @@ pub enum BoundStatement {
     CreateMaterializedView(BoundCreateView),
     CreateSink(BoundCreateSink),
     CreateSequence(BoundCreateSequence),
+    CreateIndex(BoundCreateIndex),
     Alter(BoundAlter),
     Drop(BoundDrop),
     Explain {

@@ -43,6 +43,12 @@ pub enum CheckpointEvent {
         job: JobId,
         frontier: Epoch,
     },
+    /// The entries of an index are made: it becomes part of the checkpoints of its relation.
+    Indexed {
+        relation: Arc<Relation>,
+        id: ObjectId,
+        done: oneshot::Sender<Result<()>>,
+    },
     /// The job failed: its durable state goes, a restart begins afresh.
     Forget {
         job: JobId,
@@ -122,6 +128,10 @@ impl Checkpointer {
                 dump.parts.insert(part, writes);
             }
             CheckpointEvent::Passed { .. } | CheckpointEvent::Stop => {}
+            CheckpointEvent::Indexed { relation, id, done } => {
+                // Whoever asked may have gone away.
+                let _ = done.send(relation.store.complete_index(id));
+            }
             CheckpointEvent::Forget { job } => {
                 self.dumps.remove(&job);
                 self.erase(&[ObjectId(job.0)])?;
@@ -138,7 +148,12 @@ impl Checkpointer {
 
     fn erase(&self, objects: &[ObjectId]) -> Result<()> {
         let mut batch = WriteBatch::default();
-        for id in objects {
+        let state = self.engine.state.lock();
+        let indexes =
+            objects.iter().flat_map(|id| state.indexes.get(id)).flatten().map(|index| index.spec.id);
+        let objects: Vec<ObjectId> = objects.iter().copied().chain(indexes).collect();
+        drop(state);
+        for id in &objects {
             for key in [meta::job_key(JobId(id.0)), meta::table_key(*id), meta::source_key(*id)] {
                 batch.delete(Keyspace::Meta, &key);
             }

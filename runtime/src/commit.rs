@@ -149,7 +149,8 @@ fn duplicate_key(
         );
         values.push(text);
     }
-    let message = format!("duplicate key value violates unique constraint \"{}_pkey\"", relation.name);
+    let constraint = relation.key_name.clone().unwrap_or_else(|| format!("{}_pkey", relation.name));
+    let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
     Error::new(SqlState::UNIQUE_VIOLATION, message).with_detail(format!(
         "Key ({})=({}) already exists.",
         names.join(", "),

@@ -20,6 +20,7 @@ use weir_storage::backend::StateBackend;
 use crate::changelog::Changelog;
 use crate::checkpoint::CheckpointEvent;
 use crate::dataflow::Workers;
+use crate::index::RelationIndex;
 use crate::job::{JobEntry, JobState, Origin, Output};
 use crate::relation::Relation;
 use crate::restart::{RestartEvent, may_pass};
@@ -51,6 +52,8 @@ pub struct State {
     pub times: EpochTimes,
     pub relations: HashMap<ObjectId, Arc<Relation>>,
     pub sources: HashMap<ObjectId, Arc<SourceState>>,
+    /// The indexes of relations, which get them whenever they are opened.
+    pub indexes: HashMap<ObjectId, Vec<Arc<RelationIndex>>>,
     /// In order of their numbers, which is a topological order: a job is younger than what it reads.
     pub jobs: BTreeMap<JobId, JobEntry>,
     /// Fresh jobs whose inputs are not complete as of their first epoch yet.

@@ -18,6 +18,7 @@ mod feed;
 pub mod fragments;
 pub mod graph;
 pub mod host;
+mod index;
 mod job;
 pub mod meta;
 mod operators;
@@ -36,8 +37,9 @@ mod runtime;
 
 pub use commit::TableWrite;
 pub use graph::JobGraph;
+pub use index::{RelationIndex, Unique, UniqueColumn};
 pub use job::{JobState, JobStatus, SourceStatus};
 pub use read::{Consistency, ReadView};
-pub use recovery::{Recovered, has_committed};
+pub use recovery::{Recovered, TableSpec, has_committed};
 pub use runtime::{RelationStatus, Runtime, RuntimeSeams};
 pub use subscription::{Changes, From as SubscribeFrom, Subscription};

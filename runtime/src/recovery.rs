@@ -19,6 +19,7 @@ use weir_storage::relation::RelationStore;
 
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
+use crate::index::RelationIndex;
 use crate::job::{Job, JobState};
 use crate::meta::{self, JobRecord, SourceRecord, TableRecord};
 use crate::relation::Relation;
@@ -28,12 +29,25 @@ use crate::start::{ready_starts, register_failed, register_fresh, register_resto
 /// The sink of a job, `None` for one that writes a relation; an error for one that can't be put together.
 pub type SinkOfJob = Result<Option<Arc<dyn Sink>>>;
 
+/// A table as the runtime needs it.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    pub id: ObjectId,
+    pub schema: RelationSchema,
+    /// For messages.
+    pub name: String,
+    /// The name of the primary key's constraint.
+    pub key_name: Option<String>,
+}
+
 /// What the catalog says there is.
 #[derive(Default)]
 pub struct Recovered {
-    /// Tables, with their names for messages.
-    pub tables: Vec<(ObjectId, RelationSchema, String)>,
+    /// Tables.
+    pub tables: Vec<TableSpec>,
     pub sources: Vec<(ObjectId, Arc<dyn Source>)>,
+    /// Indexes of tables and views.
+    pub indexes: Vec<RelationIndex>,
     /// Jobs, with the sink of those that write one. One that can't be put together comes as its error.
     pub jobs: Vec<(JobGraph, SinkOfJob)>,
     /// Objects that exist and are not started.
@@ -54,11 +68,14 @@ pub fn has_committed(fs: Arc<dyn FileSystem>, data_dir: &Path, transaction: u32)
 /// created them.
 pub fn orphans(backend: &dyn StateBackend, recovered: &Recovered) -> Result<Vec<ObjectId>> {
     let mut orphans = meta::objects(backend)?;
-    for id in recovered.tables.iter().map(|(id, ..)| id).chain(&recovered.others) {
+    for id in recovered.tables.iter().map(|table| &table.id).chain(&recovered.others) {
         orphans.remove(id);
     }
     for (id, _) in &recovered.sources {
         orphans.remove(id);
+    }
+    for index in &recovered.indexes {
+        orphans.remove(&index.spec.id);
     }
     for (graph, _) in &recovered.jobs {
         orphans.remove(&ObjectId(graph.job.0));
@@ -76,8 +93,11 @@ pub fn log_dir(data_dir: &Path) -> PathBuf {
 pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<Arc<Job>>, bool)> {
     let mut state = engine.state.lock();
     let mut newest = Epoch::ZERO;
-    for (id, schema, name) in recovered.tables {
-        newest = newest.max(add_table(engine, &mut state, id, schema, name)?);
+    for index in recovered.indexes {
+        state.indexes.entry(index.relation).or_default().push(Arc::new(index));
+    }
+    for table in recovered.tables {
+        newest = newest.max(add_table(engine, &mut state, table)?);
     }
     for (id, source) in recovered.sources {
         let record: SourceRecord =
@@ -131,17 +151,13 @@ pub fn install(engine: &Engine, restored: Vec<Arc<Job>>) {
 }
 
 /// Opens a table on its base rows; returns the epoch of those.
-pub fn add_table(
-    engine: &Engine,
-    state: &mut State,
-    id: ObjectId,
-    schema: RelationSchema,
-    name: String,
-) -> Result<Epoch> {
+pub fn add_table(engine: &Engine, state: &mut State, table: TableSpec) -> Result<Epoch> {
+    let TableSpec { id, schema, name, key_name } = table;
     let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
     let store = RelationStore::open(id, schema, engine.backend.clone())?;
     let changelog = engine.changelog(record.epoch);
-    let relation = Relation::new(id, name, store, None, record.epoch, changelog);
+    let relation = Relation::new(id, name, store, None, record.epoch, changelog, key_name);
+    state.adopt_indexes(&relation)?;
     state.relations.insert(id, relation);
     Ok(record.epoch)
 }

@@ -6,23 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
 use weir_storage::relation::RelationStore;
 
 use crate::changelog::{Changelog, Reader};
+use crate::index::RelationIndex;
 
 /// A table or a view's result.
 pub struct Relation {
     pub id: ObjectId,
     /// For error messages.
     pub name: String,
+    /// The name of the primary key's constraint.
+    pub key_name: Option<String>,
     pub store: Arc<RelationStore>,
     /// The job that writes it; `None` for a table.
     pub producer: Option<JobId>,
     /// The durable base rows hold everything up to here.
     base: AtomicU64,
     changelog: Mutex<Changelog>,
+    indexes: RwLock<Vec<Arc<RelationIndex>>>,
 }
 
 impl Relation {
@@ -34,9 +38,11 @@ impl Relation {
         producer: Option<JobId>,
         base: Epoch,
         changelog: Changelog,
+        key_name: Option<String>,
     ) -> Arc<Relation> {
         let base = AtomicU64::new(base.0);
-        Arc::new(Relation { id, name, store, producer, base, changelog: Mutex::new(changelog) })
+        let (changelog, indexes) = (Mutex::new(changelog), RwLock::default());
+        Arc::new(Relation { id, name, key_name, store, producer, base, changelog, indexes })
     }
 
     /// The durable base rows hold everything up to here.
@@ -48,6 +54,22 @@ impl Relation {
     pub fn flushed(&self, epoch: Epoch) {
         self.store.flushed(epoch);
         self.base.fetch_max(epoch.0, Ordering::AcqRel);
+    }
+
+    /// From now on commits are checked by this index, if it is unique.
+    pub fn add_index(&self, index: Arc<RelationIndex>) {
+        self.indexes.write().push(index);
+    }
+
+    /// Forgets an index.
+    pub fn remove_index(&self, id: ObjectId) {
+        self.indexes.write().retain(|index| index.spec.id != id);
+        self.store.detach_index(id);
+    }
+
+    /// Its indexes.
+    pub fn indexes(&self) -> Vec<Arc<RelationIndex>> {
+        self.indexes.read().clone()
     }
 
     /// From now on keeps changes for `job`, which needs nothing up to `from`.

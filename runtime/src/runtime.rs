@@ -18,7 +18,7 @@ use crate::dataflow::Workers;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::job::{JobState, JobStatus, SourceStatus};
-use crate::recovery::{Recovered, add_table, install, log_dir, orphans, recover};
+use crate::recovery::{Recovered, TableSpec, add_table, install, log_dir, orphans, recover};
 use crate::restart::{RestartEvent, Restarter};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
@@ -91,8 +91,8 @@ impl Runtime {
     }
 
     /// Adds an empty table; its changes are visible from the next epoch on.
-    pub fn create_table(&self, id: ObjectId, schema: RelationSchema, name: &str) -> Result<()> {
-        add_table(&self.engine, &mut self.engine.state.lock(), id, schema, name.to_owned()).map(|_| ())
+    pub fn create_table(&self, table: TableSpec) -> Result<()> {
+        add_table(&self.engine, &mut self.engine.state.lock(), table).map(|_| ())
     }
 
     /// Gives a table columns at the end, which are NULL in every row there is, other names, or takes such columns away
@@ -169,6 +169,8 @@ impl Runtime {
                     state.starts.retain(|start| start.job.id.0 != id.0);
                 }
                 state.sources.remove(id);
+                state.forget_index(*id);
+                state.indexes.remove(id);
                 state.relations.remove(id);
             }
         }

@@ -19,6 +19,7 @@ use weir_storage::log::{Log, LogRecord};
 use crate::checkpoint::CheckpointEvent;
 use crate::commit::{TableWrite, stage};
 use crate::engine::Engine;
+use crate::index::{check_computed, check_unique};
 use crate::job::{JobEntry, JobState};
 use crate::relation::Relation;
 use crate::source::{Reach, SourceState, encode_ranges};
@@ -39,6 +40,10 @@ pub enum Request {
     Bind {
         source: Option<ObjectId>,
         reply: oneshot::Sender<Epoch>,
+    },
+    /// Answers when every commit that came before is applied.
+    Fence {
+        reply: oneshot::Sender<()>,
     },
     /// Records of the log up to here are not needed any more.
     Trim(Epoch),
@@ -111,6 +116,7 @@ impl Sequencer {
                 Request::Bind { source, reply } => binds.push((source, reply)),
                 Request::Trim(_) if self.holds_catalog => {}
                 Request::Trim(upto) => self.log.trim(upto)?,
+                Request::Fence { reply } => drop(reply.send(())),
                 Request::Demand => {}
                 Request::Touch => self.dirty = true,
                 Request::Stop => return Ok(false),
@@ -153,6 +159,10 @@ impl Sequencer {
     ) {
         let (epoch, relations) = self.relations_of(&writes);
         let applied = stage(&writes, &relations).and_then(|net| {
+            for (relation, changes) in &net {
+                check_computed(relation, changes)?;
+                check_unique(relation, changes)?;
+            }
             net.iter().try_for_each(|(relation, changes)| {
                 changes.iter().try_for_each(|batch| relation.store.apply(epoch, batch))
             })?;

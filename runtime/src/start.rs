@@ -62,7 +62,7 @@ pub fn register_fresh(
 ) -> Result<()> {
     let epoch = state.committed;
     let inputs = resolve_inputs(&graph, state, None)?;
-    let output = resolve_output(engine, &graph, sink, Epoch::ZERO)?;
+    let output = resolve_output(engine, state, &graph, sink, Epoch::ZERO)?;
     let mut pins = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         if let Origin::Relation { relation, .. } = &input.origin {
@@ -89,7 +89,7 @@ pub fn register_restored(
     record: JobRecord,
 ) -> Result<Arc<Job>> {
     let inputs = resolve_inputs(&graph, state, Some(&record))?;
-    let output = resolve_output(engine, &graph, sink, record.epoch)?;
+    let output = resolve_output(engine, state, &graph, sink, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
     let start = Start { epoch: record.epoch, fresh: Fresh::No, state: snapshot };
     let job = Job::new(graph, inputs, output, start, record.counters);
@@ -102,7 +102,7 @@ pub fn register_restored(
 
 /// Registers a job that can't run, so that it is seen with its reason.
 pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, error: Error) {
-    let output = resolve_output(engine, &graph, None, Epoch::ZERO);
+    let output = resolve_output(engine, state, &graph, None, Epoch::ZERO);
     let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
     let start = Start { epoch: state.committed, fresh: Fresh::Yes, state: Mutex::new(None) };
     let job = Job::new(graph, Vec::new(), output, start, Counters::default());
@@ -155,6 +155,7 @@ fn healthy_relation(state: &State, id: ObjectId) -> Result<Arc<Relation>> {
 
 fn resolve_output(
     engine: &Engine,
+    state: &State,
     graph: &JobGraph,
     sink: Option<Arc<dyn Sink>>,
     checkpoint: Epoch,
@@ -164,7 +165,9 @@ fn resolve_output(
             let store = RelationStore::open(*relation, schema.clone(), engine.backend.clone())?;
             let (name, producer) = (graph.name.clone(), Some(graph.job));
             let changelog = engine.changelog(checkpoint);
-            Ok(Output::Relation(Relation::new(*relation, name, store, producer, checkpoint, changelog)))
+            let relation = Relation::new(*relation, name, store, producer, checkpoint, changelog, None);
+            state.adopt_indexes(&relation)?;
+            Ok(Output::Relation(relation))
         }
         (JobOutput::Sink { .. }, Some(sink)) => {
             sink.recover(checkpoint)?;

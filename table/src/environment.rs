@@ -15,6 +15,7 @@ use weir_runtime::{JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, S
 use weir_storage::DataDir;
 
 use crate::activity::Activities;
+use crate::indexes::IndexKeys;
 use crate::locks::TableLocks;
 use crate::query::BatchEngine;
 use crate::recovery::{Broken, recover};
@@ -32,6 +33,7 @@ pub struct Environment {
     pub(crate) ddl: Arc<tokio::sync::Mutex<()>>,
     pub(crate) locks: TableLocks,
     pub(crate) activities: Activities,
+    pub(crate) index_keys: IndexKeys,
     broken: Broken,
     started_at: i64,
     /// Last, so that the folder is unlocked when everything else is gone.
@@ -63,6 +65,7 @@ impl Environment {
             ddl: Arc::default(),
             locks: TableLocks::default(),
             activities: Activities::default(),
+            index_keys: IndexKeys::default(),
             broken,
             _data_dir: data_dir,
         }))

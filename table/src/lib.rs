@@ -31,6 +31,7 @@ mod ddl;
 mod dml;
 mod environment;
 mod explain;
+mod indexes;
 mod locks;
 mod outcome;
 mod params;

@@ -11,13 +11,15 @@ use weir_catalog::{CatalogSnapshot, Object, ObjectKind};
 use weir_common::seam::FileSystem;
 use weir_common::{Error, ObjectId, Result};
 use weir_connector::Sink;
-use weir_runtime::{JobGraph, Recovered};
+use weir_runtime::{JobGraph, Recovered, TableSpec};
+
+use crate::indexes::relation_index;
 
 /// Why each broken object does not run.
 pub type Broken = BTreeMap<ObjectId, Error>;
 
 /// Builds everything that can be built, in the order of ids, which is an order of dependencies.
-pub fn recover(catalog: &CatalogSnapshot, fs: &Arc<dyn FileSystem>) -> (Recovered, Broken) {
+pub fn recover(catalog: &Arc<CatalogSnapshot>, fs: &Arc<dyn FileSystem>) -> (Recovered, Broken) {
     let mut recovered = Recovered::default();
     let mut broken = Broken::new();
     for object in catalog.user_objects() {
@@ -40,7 +42,7 @@ fn check_inputs(catalog: &CatalogSnapshot, object: &Object, broken: &Broken) -> 
 }
 
 fn rebuild(
-    catalog: &CatalogSnapshot,
+    catalog: &Arc<CatalogSnapshot>,
     object: &Object,
     fs: &Arc<dyn FileSystem>,
     recovered: &mut Recovered,
@@ -49,9 +51,17 @@ fn rebuild(
     let inputs = check_inputs(catalog, object, broken);
     match &object.kind {
         ObjectKind::Schema | ObjectKind::Sequence(_) => {}
+        ObjectKind::Index(index) => {
+            recovered.indexes.push(relation_index(catalog, object.id, &object.name, index)?);
+        }
         ObjectKind::View(_) => inputs?,
         ObjectKind::Table(table) => {
-            recovered.tables.push((object.id, table.relation_schema(), object.name.clone()));
+            recovered.tables.push(TableSpec {
+                id: object.id,
+                schema: table.relation_schema(),
+                name: object.name.clone(),
+                key_name: table.key_constraint_name.clone(),
+            });
         }
         ObjectKind::Source(source) => {
             let built = weir_connector::create_source(&source.options, &source.columns)?;

@@ -56,6 +56,7 @@ impl Session {
             BoundStatement::SetTransaction(modes) => self.set_transaction(modes),
             BoundStatement::Execute { name, args } => Box::pin(self.execute_named(&name, args)).await,
             BoundStatement::Alter(alter) => Box::pin(self.alter(alter)).await,
+            BoundStatement::CreateIndex(create) => Box::pin(self.create_index(create)).await,
             BoundStatement::CreateTableAs(create) => Box::pin(self.create_table_as(create)).await,
             BoundStatement::CreateTable(_)
             | BoundStatement::CreateSource(_)

@@ -1,13 +1,14 @@
 //! `pg_get_viewdef`, `pg_get_indexdef`, `pg_get_constraintdef`, `pg_get_expr` and the like: objects as SQL text.
 
 use weir_common::SqlType::{Bool, Int4, Oid, Regclass, Text};
-use weir_common::{Column, Error, ObjectId, Result, SqlState};
+use weir_common::{Error, ObjectId, Result, SqlState};
 
 use super::reg::quote_identifier;
 use super::row::Row;
 use super::visibility::is_visible;
 use super::{FunctionContext, SystemFunction, lenient, strict};
-use crate::object::{Object, ObjectKind, TableDef};
+use crate::index_entry::{EntryColumn, IndexEntry};
+use crate::object::{Object, ObjectKind};
 use crate::snapshot::CatalogSnapshot;
 use crate::system::rows::Value;
 use crate::system::{check_oid, constraint_oid, rewrite_oid};
@@ -49,50 +50,32 @@ pub(crate) fn view_definition(object: &Object) -> Option<String> {
 }
 
 fn indexdef(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {
-    let table = cx.catalog.index_owner(row.oid(0)?);
-    Ok(table.and_then(|table| index_definition(&cx.catalog, table)).into())
+    let index = IndexEntry::find(&cx.catalog, row.oid(0)?);
+    Ok(index.map(|index| index.definition(cx.catalog.schema_name(index.relation.schema))).into())
 }
 
 /// Column 0 is the whole index; a pretty-printed one names its table without the schema when that is visible.
 fn indexdef_column(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {
-    let Some(table) = cx.catalog.index_owner(row.oid(0)?) else { return Ok(Value::Null) };
+    let Some(index) = IndexEntry::find(&cx.catalog, row.oid(0)?) else { return Ok(Value::Null) };
     let number = row.int(1)?;
     if number == 0 {
-        let is_short = row.bool(2)? && is_visible(cx, table.id) == Some(true);
-        let schema = if is_short { None } else { cx.catalog.schema_name(table.schema) };
-        return Ok(create_index(table, schema).into());
+        let is_short = row.bool(2)? && is_visible(cx, index.relation.id) == Some(true);
+        let schema = if is_short { None } else { cx.catalog.schema_name(index.relation.schema) };
+        return Ok(index.definition(schema).into());
     }
-    let columns = key_columns(table);
+    let mut columns: Vec<String> = index.columns.iter().map(EntryColumn::text).collect();
+    columns.extend(index.include.iter().map(|column| quote_identifier(&column.name)));
     let position = usize::try_from(number - 1).ok();
-    let column = position.and_then(|position| columns.get(position));
-    Ok(column.map_or_else(String::new, |column| quote_identifier(&column.name)).into())
-}
-
-/// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`
-pub(crate) fn index_definition(catalog: &CatalogSnapshot, table: &Object) -> Option<String> {
-    create_index(table, catalog.schema_name(table.schema))
-}
-
-fn create_index(table: &Object, schema: Option<&str>) -> Option<String> {
-    let (_, name) = table.key_index()?;
-    let schema = schema.map_or_else(String::new, |schema| format!("{}.", quote_identifier(schema)));
-    Some(format!(
-        "CREATE UNIQUE INDEX {} ON {schema}{} USING btree ({})",
-        quote_identifier(name),
-        quote_identifier(&table.name),
-        column_list(&key_columns(table)),
-    ))
+    Ok(position.and_then(|position| columns.get(position)).cloned().unwrap_or_default().into())
 }
 
 fn constraintdef(cx: &FunctionContext, row: &Row<'_>) -> Result<Value> {
     let oid = row.oid(0)?;
-    let has_constraint =
-        |object: &&Object| object.key_index().is_some_and(|(index, _)| constraint_oid(index) == oid);
-    let table = cx.catalog.user_objects().map(AsRef::as_ref).find(has_constraint);
-    if table.is_none() {
-        return Ok(check_definition(&cx.catalog, oid).into());
+    let mut keys = IndexEntry::all(&cx.catalog).filter(|index| index.constraint.is_some());
+    match keys.find(|index| constraint_oid(index.oid) == oid) {
+        Some(index) => Ok(index.constraint_definition().into()),
+        None => Ok(check_definition(&cx.catalog, oid).into()),
     }
-    Ok(table.map(|table| format!("PRIMARY KEY ({})", column_list(&key_columns(table)))).into())
 }
 
 /// `CHECK ((n > 0))`
@@ -146,21 +129,6 @@ fn rule_definition(catalog: &CatalogSnapshot, view: &Object) -> Option<String> {
     let schema = catalog.schema_name(view.schema)?;
     let (schema, name) = (quote_identifier(schema), quote_identifier(&view.name));
     Some(format!("CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {schema}.{name} DO INSTEAD {query}"))
-}
-
-fn key_columns(table: &Object) -> Vec<&Column> {
-    let columns = |def: &'_ TableDef| def.key_positions();
-    match &table.kind {
-        ObjectKind::Table(def) => {
-            columns(def).into_iter().map(|position| &def.columns[position].column).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// `a, "B"`
-fn column_list(columns: &[&Column]) -> String {
-    columns.iter().map(|column| quote_identifier(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The object a relation's OID means: the relation itself, or the table of an index.

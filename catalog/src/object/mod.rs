@@ -3,6 +3,7 @@
 //! An object is immutable; a change of it is a new `Object` with the same id. Everything here is encoded with
 //! postcard into the catalog log, so a change of these types is a change of the log's format version.
 
+mod index;
 mod materialized_view;
 mod sequence;
 mod sink;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_common::{Column, ObjectId, RelationKey, RelationSchema};
 
+pub use index::{IndexColumn, IndexDef, IndexedValue};
 pub use materialized_view::MaterializedViewDef;
 pub use sequence::SequenceDef;
 pub use sink::SinkDef;
@@ -62,6 +64,8 @@ pub enum ObjectKind {
     Sink(SinkDef),
     /// A generator of numbers.
     Sequence(SequenceDef),
+    /// Entries by other columns than a relation's key.
+    Index(IndexDef),
 }
 
 impl Object {
@@ -100,10 +104,10 @@ impl Object {
         self
     }
 
-    /// Columns and key of an object that can be read: every kind but schemas and sinks.
+    /// Columns and key of an object that can be read: every kind but schemas, sinks and indexes.
     pub fn relation_schema(&self) -> Option<RelationSchema> {
         match &self.kind {
-            ObjectKind::Schema | ObjectKind::Sink(_) => None,
+            ObjectKind::Schema | ObjectKind::Sink(_) | ObjectKind::Index(_) => None,
             ObjectKind::Table(table) => Some(table.relation_schema()),
             ObjectKind::View(view) => Some(bag(&view.columns)),
             ObjectKind::MaterializedView(view) => Some(view.schema.clone()),
@@ -145,6 +149,7 @@ impl ObjectKind {
             ObjectKind::Source(_) => "source",
             ObjectKind::Sink(_) => "sink",
             ObjectKind::Sequence(_) => "sequence",
+            ObjectKind::Index(_) => "index",
         }
     }
 }

@@ -1,76 +1,68 @@
-//! `pg_index` and `pg_constraint`: primary keys, seen from both sides, and CHECK; `pg_sequence`.
+//! `pg_index` and `pg_constraint`: keys, seen from both sides, and CHECK; `pg_sequence`.
 
-use weir_common::{Column, ObjectId, SqlType};
+use weir_common::SqlType;
 
 use super::SystemContext;
 use super::relation::{check_oid, constraint_oid};
-use super::rows::{Rows, Value};
+use super::rows::Rows;
 use super::types::type_facts;
-use crate::object::{Object, ObjectKind, TableDef};
-use crate::snapshot::CatalogSnapshot;
-
-/// A table's primary key.
-pub(super) struct PrimaryKey<'a> {
-    pub table: &'a Object,
-    pub index: ObjectId,
-    pub name: &'a str,
-    /// In the key's order.
-    pub columns: Vec<&'a Column>,
-}
-
-/// Every primary key, in the order of their tables.
-pub(super) fn primary_keys(catalog: &CatalogSnapshot) -> impl Iterator<Item = PrimaryKey<'_>> {
-    catalog.user_objects().filter_map(|object| primary_key(object))
-}
-
-fn primary_key(object: &Object) -> Option<PrimaryKey<'_>> {
-    let ObjectKind::Table(table) = &object.kind else { return None };
-    let (index, name) = table.key_index()?;
-    Some(PrimaryKey { table: object, index, name, columns: key_columns(table) })
-}
-
-fn key_columns(table: &TableDef) -> Vec<&Column> {
-    table.key_positions().into_iter().map(|position| &table.columns[position].column).collect()
-}
+use crate::index_entry::{ConstraintKind, EntryColumn, EntryValue, IndexEntry};
+use crate::object::ObjectKind;
 
 pub(super) fn pg_index(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
-        let count = key.columns.len();
+    for index in IndexEntry::all(&cx.catalog) {
+        let types: Vec<SqlType> = index.relation_columns().into_iter().map(|column| column.ty).collect();
+        let keys = &types[..index.columns.len()];
+        let included = index.include.iter().map(|column| column.id);
+        let numbers: Vec<u16> = index.column_numbers().into_iter().chain(included).collect();
+        let options: Vec<i32> = index.columns.iter().map(|column| column.option).collect();
         rows.push([
-            ("indexrelid", key.index.into()),
-            ("indrelid", key.table.id.into()),
-            ("indnatts", count.into()),
-            ("indnkeyatts", count.into()),
-            ("indisunique", true.into()),
-            ("indisprimary", true.into()),
+            ("indexrelid", index.oid.into()),
+            ("indrelid", index.relation.id.into()),
+            ("indnatts", types.len().into()),
+            ("indnkeyatts", index.columns.len().into()),
+            ("indisunique", index.is_unique.into()),
+            ("indisprimary", (index.constraint == Some(ConstraintKind::PrimaryKey)).into()),
             ("indimmediate", true.into()),
             ("indisvalid", true.into()),
             ("indisready", true.into()),
             ("indislive", true.into()),
-            ("indkey", column_numbers(&key)),
-            ("indcollation", key.columns.iter().map(|c| collation(&c.ty)).collect::<Vec<_>>().into()),
-            ("indclass", key.columns.iter().map(|c| operator_class(&c.ty)).collect::<Vec<_>>().into()),
-            ("indoption", vec![0; count].into()),
+            ("indkey", numbers.into()),
+            ("indcollation", keys.iter().map(collation).collect::<Vec<_>>().into()),
+            ("indclass", keys.iter().map(operator_class).collect::<Vec<_>>().into()),
+            ("indoption", options.into()),
+            ("indexprs", expressions(&index).into()),
         ]);
     }
 }
 
+/// The expressions among its columns, as SQL text.
+fn expressions(index: &IndexEntry<'_>) -> Option<String> {
+    let expression = |column: &EntryColumn<'_>| match &column.value {
+        EntryValue::Expression { sql, .. } => Some((*sql).to_owned()),
+        EntryValue::Column(_) => None,
+    };
+    let all: Vec<String> = index.columns.iter().filter_map(expression).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 pub(super) fn pg_constraint(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
+    for index in IndexEntry::all(&cx.catalog) {
+        let Some(kind) = index.constraint else { continue };
         rows.push([
-            ("oid", constraint_oid(key.index).into()),
-            ("conname", key.name.into()),
-            ("connamespace", key.table.schema.into()),
-            ("contype", "p".into()),
+            ("oid", constraint_oid(index.oid).into()),
+            ("conname", index.name.into()),
+            ("connamespace", index.relation.schema.into()),
+            ("contype", kind.code().into()),
             ("convalidated", true.into()),
-            ("conrelid", key.table.id.into()),
-            ("conindid", key.index.into()),
+            ("conrelid", index.relation.id.into()),
+            ("conindid", index.oid.into()),
             ("confupdtype", " ".into()),
             ("confdeltype", " ".into()),
             ("confmatchtype", " ".into()),
             ("conislocal", true.into()),
             ("connoinherit", true.into()),
-            ("conkey", column_numbers(&key)),
+            ("conkey", index.column_numbers().into()),
         ]);
     }
     for object in cx.catalog.user_objects() {
@@ -128,10 +120,6 @@ pub(super) fn pg_sequences(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("cache_size", 1.into()),
         ]);
     }
-}
-
-fn column_numbers(key: &PrimaryKey<'_>) -> Value {
-    key.columns.iter().map(|column| column.id).collect::<Vec<_>>().into()
 }
 
 fn collation(ty: &SqlType) -> i64 {

@@ -1,15 +1,15 @@
 //! `pg_depend` and `pg_rewrite`: what reads what, in PostgreSQL's terms.
 //!
-//! A view depends on relations through its rule `_RETURN`; an index belongs to its constraint, and the constraint to
-//! its table's columns.
+//! A view depends on relations through its rule `_RETURN`; an index belongs to its constraint or its table's columns,
+//! and the constraint to those.
 
 use weir_common::ObjectId;
 
 use super::SystemContext;
-use super::constraints::primary_keys;
 use super::pg_description::PG_CLASS_OID;
 use super::relation::{constraint_oid, rewrite_oid};
 use super::rows::Rows;
+use crate::index_entry::IndexEntry;
 use crate::object::{Object, ObjectKind};
 use crate::snapshot::CatalogSnapshot;
 
@@ -24,11 +24,18 @@ pub(super) fn pg_depend(cx: &SystemContext, rows: &mut Rows<'_>) {
             push(rows, rule, (PG_CLASS_OID, *read, 0), "n");
         }
     }
-    for key in primary_keys(&cx.catalog) {
-        let constraint = constraint_oid(key.index);
-        push(rows, (PG_CLASS_OID, key.index), (PG_CONSTRAINT_OID, constraint, 0), "i");
-        for column in &key.columns {
-            push(rows, (PG_CONSTRAINT_OID, constraint), (PG_CLASS_OID, key.table.id, column.id), "a");
+    for index in IndexEntry::all(&cx.catalog) {
+        let own = (PG_CLASS_OID, index.oid);
+        let dependent = match index.constraint {
+            Some(_) => {
+                let constraint = (PG_CONSTRAINT_OID, constraint_oid(index.oid));
+                push(rows, own, (constraint.0, constraint.1, 0), "i");
+                constraint
+            }
+            None => own,
+        };
+        for column in index.plain_columns().flatten() {
+            push(rows, dependent, (PG_CLASS_OID, index.relation.id, column.id), "a");
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use weir_common::{Column, SqlType};
 
-use super::constraints::{PrimaryKey, primary_keys};
 use super::pg_attribute::default_of;
 use super::relation::RelationEntry;
 use super::rows::{Rows, Value};
 use super::{PushRows, SystemContext, no_rows};
 use crate::functions::definitions::view_definition;
+use crate::index_entry::{ConstraintKind, IndexEntry};
 use crate::object::ObjectKind;
-use crate::snapshot::DATABASE;
+use crate::snapshot::{CatalogSnapshot, DATABASE};
 
 /// Octets that PostgreSQL reports for a string without a length limit.
 const MAX_OCTETS: i64 = 1 << 30;
@@ -165,7 +165,7 @@ fn views(cx: &SystemContext, rows: &mut Rows<'_>) {
 }
 
 fn table_constraints(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
+    for (key, kind) in key_constraints(&cx.catalog) {
         let schema = schema_of(cx, &key);
         rows.push([
             ("constraint_catalog", DATABASE.into()),
@@ -173,8 +173,8 @@ fn table_constraints(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("constraint_name", key.name.into()),
             ("table_catalog", DATABASE.into()),
             ("table_schema", schema),
-            ("table_name", (&key.table.name).into()),
-            ("constraint_type", "PRIMARY KEY".into()),
+            ("table_name", (&key.relation.name).into()),
+            ("constraint_type", kind.words().into()),
             ("is_deferrable", "NO".into()),
             ("initially_deferred", "NO".into()),
             ("enforced", "YES".into()),
@@ -183,15 +183,15 @@ fn table_constraints(cx: &SystemContext, rows: &mut Rows<'_>) {
 }
 
 fn key_column_usage(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
-        for (i, column) in key.columns.iter().enumerate() {
+    for (key, _) in key_constraints(&cx.catalog) {
+        for (i, column) in key.plain_columns().flatten().enumerate() {
             rows.push([
                 ("constraint_catalog", DATABASE.into()),
                 ("constraint_schema", schema_of(cx, &key)),
                 ("constraint_name", key.name.into()),
                 ("table_catalog", DATABASE.into()),
                 ("table_schema", schema_of(cx, &key)),
-                ("table_name", (&key.table.name).into()),
+                ("table_name", (&key.relation.name).into()),
                 ("column_name", (&column.name).into()),
                 ("ordinal_position", (i + 1).into()),
             ]);
@@ -200,12 +200,12 @@ fn key_column_usage(cx: &SystemContext, rows: &mut Rows<'_>) {
 }
 
 fn constraint_column_usage(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
-        for column in &key.columns {
+    for (key, _) in key_constraints(&cx.catalog) {
+        for column in key.plain_columns().flatten() {
             rows.push([
                 ("table_catalog", DATABASE.into()),
                 ("table_schema", schema_of(cx, &key)),
-                ("table_name", (&key.table.name).into()),
+                ("table_name", (&key.relation.name).into()),
                 ("column_name", (&column.name).into()),
                 ("constraint_catalog", DATABASE.into()),
                 ("constraint_schema", schema_of(cx, &key)),
@@ -215,6 +215,14 @@ fn constraint_column_usage(cx: &SystemContext, rows: &mut Rows<'_>) {
     }
 }
 
-fn schema_of(cx: &SystemContext, key: &PrimaryKey<'_>) -> Value {
-    cx.catalog.schema_name(key.table.schema).into()
+/// The keys that are constraints.
+fn key_constraints(catalog: &CatalogSnapshot) -> impl Iterator<Item = (IndexEntry<'_>, ConstraintKind)> {
+    IndexEntry::all(catalog).filter_map(|index| {
+        let kind = index.constraint?;
+        Some((index, kind))
+    })
+}
+
+fn schema_of(cx: &SystemContext, key: &IndexEntry<'_>) -> Value {
+    cx.catalog.schema_name(key.relation.schema).into()
 }

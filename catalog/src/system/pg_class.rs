@@ -32,7 +32,10 @@ pub(super) fn pg_class(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("relfilenode", if access_method == 0 { 0.into() } else { relation.oid.into() }),
             ("relpages", size.map_or(0, pages).into()),
             ("reltuples", (if is_index { 0 } else { size.map_or(-1, |size| size.rows as i64) }).into()),
-            ("relhasindex", (!is_index && relation.object.is_some_and(|o| o.key_index().is_some())).into()),
+            (
+                "relhasindex",
+                (!is_index && relation.object.is_some_and(|o| cx.catalog.has_index(o.id))).into(),
+            ),
             ("relpersistence", "p".into()),
             ("relkind", relation.relkind.into()),
             ("relnatts", relation.columns.len().into()),

@@ -1,5 +1,4 @@
-//! `RelationEntry`: what has a row in `pg_class`: users' tables, sources, views, materialized views, the indexes of
-//! primary keys, and the virtual tables themselves.
+//! `RelationEntry`: what has a row in `pg_class`: users' tables, sources, views, materialized views, indexes, and the virtual tables themselves.
 //!
 //! Entries of `pg_constraint`, `pg_rewrite` and `pg_attrdef` have no id of their own in the catalog; theirs is
 //! computed from the object's, in ranges far above what the catalog hands out.
@@ -8,6 +7,7 @@ use std::borrow::Cow;
 
 use weir_common::{Column, ObjectId};
 
+use crate::index_entry::IndexEntry;
 use crate::object::{Object, ObjectKind};
 use crate::snapshot::{CatalogSnapshot, INFORMATION_SCHEMA, PG_CATALOG, SYS};
 use crate::system;
@@ -20,7 +20,7 @@ pub(crate) struct RelationEntry<'a> {
     /// `r`, `m`, `v`, `S` or `i`.
     pub relkind: &'static str,
     pub columns: Cow<'a, [Column]>,
-    /// The user's object: the relation, or for an index its table.
+    /// The user's object: the relation, or for an index that of which it is.
     pub object: Option<&'a Object>,
 }
 
@@ -30,10 +30,11 @@ impl<'a> RelationEntry<'a> {
         system::tables().iter().map(RelationEntry::of_system).chain(RelationEntry::users(catalog))
     }
 
-    /// The relations that users made, each followed by its index.
+    /// The relations that users made, each followed by the index of its primary key.
     pub(crate) fn users(catalog: &'a CatalogSnapshot) -> impl Iterator<Item = RelationEntry<'a>> {
         let entries = |object: &'a std::sync::Arc<Object>| {
-            RelationEntry::of_object(object).into_iter().chain(RelationEntry::of_index(object))
+            let index = IndexEntry::of_object(catalog, object).map(RelationEntry::of_index);
+            RelationEntry::of_object(object).into_iter().chain(index)
         };
         catalog.user_objects().flat_map(entries)
     }
@@ -43,10 +44,10 @@ impl<'a> RelationEntry<'a> {
         if let Some(table) = system::find_oid(oid) {
             return Some(RelationEntry::of_system(table));
         }
-        if let Some(object) = catalog.object(oid) {
-            return RelationEntry::of_object(object);
+        if let Some(index) = IndexEntry::find(catalog, oid) {
+            return Some(RelationEntry::of_index(index));
         }
-        catalog.index_owner(oid).and_then(|table| RelationEntry::of_index(table))
+        catalog.object(oid).and_then(|object| RelationEntry::of_object(object))
     }
 
     fn of_system(table: &'static system::SystemTable) -> RelationEntry<'a> {
@@ -72,7 +73,7 @@ impl<'a> RelationEntry<'a> {
             ObjectKind::View(_) => "v",
             ObjectKind::MaterializedView(_) => "m",
             ObjectKind::Sequence(_) => "S",
-            ObjectKind::Schema | ObjectKind::Sink(_) => return None,
+            ObjectKind::Schema | ObjectKind::Sink(_) | ObjectKind::Index(_) => return None,
         };
         let columns = Cow::Owned(object.columns());
         Some(RelationEntry {
@@ -85,23 +86,19 @@ impl<'a> RelationEntry<'a> {
         })
     }
 
-    fn of_index(object: &'a Object) -> Option<RelationEntry<'a>> {
-        let (oid, name) = object.key_index()?;
-        let columns = Cow::Owned(key_columns(object));
-        Some(RelationEntry { oid, schema: object.schema, name, relkind: "i", columns, object: Some(object) })
+    fn of_index(index: IndexEntry<'a>) -> RelationEntry<'a> {
+        RelationEntry {
+            oid: index.oid,
+            schema: index.relation.schema,
+            name: index.name,
+            relkind: "i",
+            columns: Cow::Owned(index.relation_columns()),
+            object: Some(index.relation),
+        }
     }
 }
 
-/// The columns of a table's primary key in the key's order, numbered as columns of its index.
-fn key_columns(object: &Object) -> Vec<Column> {
-    let ObjectKind::Table(table) = &object.kind else { return Vec::new() };
-    let positions = table.key_positions();
-    let renumber =
-        |(i, position): (usize, usize)| Column { id: i as u16 + 1, ..table.columns[position].column.clone() };
-    positions.into_iter().enumerate().map(renumber).collect()
-}
-
-/// The OID of a primary key's row in `pg_constraint`.
+/// The OID of the row in `pg_constraint` of a key that an index enforces.
 pub(crate) fn constraint_oid(index: ObjectId) -> ObjectId {
     ObjectId(index.0.wrapping_add(2_000_000_000))
 }

@@ -1,12 +1,11 @@
 //! `pg_tables`, `pg_views`, `pg_matviews`, `pg_indexes`: relations by kind, with names in place of OIDs.
 
 use super::SystemContext;
-use super::constraints::primary_keys;
 use super::relation::RelationEntry;
 use super::rows::Rows;
-use crate::functions::definitions::{index_definition, view_definition};
-use crate::object::Object;
-use crate::snapshot::{CatalogSnapshot, ROLE};
+use crate::functions::definitions::view_definition;
+use crate::index_entry::IndexEntry;
+use crate::snapshot::ROLE;
 
 pub(super) fn pg_tables(cx: &SystemContext, rows: &mut Rows<'_>) {
     for relation in RelationEntry::all(&cx.catalog).filter(|relation| relation.relkind == "r") {
@@ -14,7 +13,7 @@ pub(super) fn pg_tables(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("schemaname", cx.catalog.schema_name(relation.schema).into()),
             ("tablename", relation.name.into()),
             ("tableowner", owner(&relation).into()),
-            ("hasindexes", relation.object.is_some_and(|o| o.key_index().is_some()).into()),
+            ("hasindexes", relation.object.is_some_and(|o| cx.catalog.has_index(o.id)).into()),
             ("hasrules", false.into()),
             ("hastriggers", false.into()),
             ("rowsecurity", false.into()),
@@ -39,7 +38,7 @@ pub(super) fn pg_matviews(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("schemaname", cx.catalog.schema_name(relation.schema).into()),
             ("matviewname", relation.name.into()),
             ("matviewowner", owner(&relation).into()),
-            ("hasindexes", false.into()),
+            ("hasindexes", relation.object.is_some_and(|o| cx.catalog.has_index(o.id)).into()),
             ("ispopulated", true.into()),
             ("definition", relation.object.and_then(view_definition).into()),
         ]);
@@ -47,18 +46,15 @@ pub(super) fn pg_matviews(cx: &SystemContext, rows: &mut Rows<'_>) {
 }
 
 pub(super) fn pg_indexes(cx: &SystemContext, rows: &mut Rows<'_>) {
-    for key in primary_keys(&cx.catalog) {
+    for index in IndexEntry::all(&cx.catalog) {
+        let schema = cx.catalog.schema_name(index.relation.schema);
         rows.push([
-            ("schemaname", schema_name(&cx.catalog, key.table).into()),
-            ("tablename", (&key.table.name).into()),
-            ("indexname", key.name.into()),
-            ("indexdef", index_definition(&cx.catalog, key.table).into()),
+            ("schemaname", schema.into()),
+            ("tablename", (&index.relation.name).into()),
+            ("indexname", index.name.into()),
+            ("indexdef", index.definition(schema).into()),
         ]);
     }
-}
-
-fn schema_name<'a>(catalog: &'a CatalogSnapshot, object: &Object) -> Option<&'a str> {
-    catalog.schema_name(object.schema)
 }
 
 fn owner<'a>(relation: &RelationEntry<'a>) -> &'a str {

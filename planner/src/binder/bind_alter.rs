@@ -8,7 +8,7 @@ use weir_catalog::{CheckDef, ColumnDef, Generation, Object, ObjectKind, TableDef
 use weir_common::{Error, Result, SqlState};
 
 use super::Binder;
-use super::bind_columns::{Elements, unsupported_constraint};
+use super::bind_columns::{Elements, unique_key_of, unsupported_constraint};
 use super::bind_drop::is_kind;
 use super::bind_relation::{Found, RelationName};
 use crate::ast::Alter;
@@ -78,8 +78,15 @@ impl Binder<'_> {
                 bound.must_hold.extend(checks);
                 Ok(())
             }
+            AlterTableOperation::AddConstraint { constraint: TableConstraint::Unique(key), .. } => {
+                self.add_unique_keys(object, &[unique_key_of(key)?], bound)
+            }
             AlterTableOperation::AddConstraint { constraint, .. } => Err(unsupported_constraint(constraint)),
             AlterTableOperation::DropConstraint { if_exists, name, .. } => {
+                if let Some(key) = self.unique_constraint(object, &fold(name)) {
+                    bound.dropped_keys.push(key);
+                    return Ok(());
+                }
                 drop_constraint(object, &fold(name), *if_exists, bound)
             }
             other => Err(Error::unsupported(format!("ALTER TABLE … {other}"))
@@ -140,7 +147,7 @@ impl Binder<'_> {
         let checks = self.more_checks(&object.name, table, &elements.checks)?;
         bound.must_hold.extend(checks);
         bound.depends_on.extend(self.used_sequences.take());
-        Ok(())
+        self.add_unique_keys(object, &elements.unique_keys, bound)
     }
 
     /// Adds CHECK constraints, with names that the table does not have yet; returns them.

@@ -1,8 +1,8 @@
 //! The columns of a table's definition, with what is written beside them: defaults, keys, sequences.
 
 use sqlparser::ast::{
-    CheckConstraint, ColumnOption, DataType, Expr as SqlExpr, GeneratedAs, Ident, PrimaryKeyConstraint,
-    SequenceOptions as SqlSequenceOptions, TableConstraint,
+    CheckConstraint, ColumnOption, DataType, Expr as SqlExpr, GeneratedAs, Ident, IndexColumn,
+    NullsDistinctOption, SequenceOptions as SqlSequenceOptions, TableConstraint, UniqueConstraint,
 };
 use weir_catalog::{ColumnDef, Generation, IdentityKind, ObjectKind};
 use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
@@ -16,7 +16,7 @@ use crate::ast::SequenceOptions;
 use crate::bound::{NewName, OwnedSequence};
 use crate::parser::fold;
 
-/// A primary key as written: where, its name, its columns.
+/// A key as written: its name, its columns.
 #[derive(Default)]
 pub(crate) struct Key {
     pub constraint: Option<String>,
@@ -28,6 +28,8 @@ pub(crate) struct Key {
 pub(crate) struct Elements<'d> {
     pub columns: Vec<ColumnDef>,
     pub keys: Vec<Key>,
+    /// UNIQUE constraints.
+    pub unique_keys: Vec<Key>,
     pub checks: Vec<&'d CheckConstraint>,
     pub sequences: Vec<OwnedSequence>,
 }
@@ -55,7 +57,10 @@ impl Binder<'_> {
         }
         for constraint in constraints {
             match constraint {
-                TableConstraint::PrimaryKey(key) => elements.keys.push(key_of(key)?),
+                TableConstraint::PrimaryKey(key) => {
+                    elements.keys.push(key_of(key.name.as_ref(), &key.columns)?);
+                }
+                TableConstraint::Unique(key) => elements.unique_keys.push(unique_key_of(key)?),
                 TableConstraint::Check(check) => elements.checks.push(check),
                 other => return Err(unsupported_constraint(other)),
             }
@@ -95,6 +100,12 @@ impl Binder<'_> {
                 ColumnOption::PrimaryKey(_) => {
                     let constraint = option.name.as_ref().map(fold);
                     elements.keys.push(Key { constraint, columns: vec![definition.name.clone()] });
+                }
+                ColumnOption::Unique(unique) => {
+                    check_nulls_distinct(unique)?;
+                    let constraint = option.name.as_ref().map(fold);
+                    let columns = vec![definition.name.clone()];
+                    elements.unique_keys.push(Key { constraint, columns });
                 }
                 ColumnOption::Collation(_) => {}
                 ColumnOption::Check(check) => elements.checks.push(check),
@@ -205,16 +216,29 @@ impl Binder<'_> {
     }
 }
 
-fn key_of(key: &PrimaryKeyConstraint) -> Result<Key> {
-    let columns: Result<Vec<Ident>> = key
-        .columns
+/// A UNIQUE constraint as written.
+pub(crate) fn unique_key_of(key: &UniqueConstraint) -> Result<Key> {
+    check_nulls_distinct(key)?;
+    key_of(key.name.as_ref(), &key.columns)
+}
+
+fn check_nulls_distinct(key: &UniqueConstraint) -> Result<()> {
+    match key.nulls_distinct {
+        NullsDistinctOption::NotDistinct => Err(Error::unsupported("NULLS NOT DISTINCT")
+            .with_hint("Declare the columns NOT NULL, or leave NULLs distinct.")),
+        _ => Ok(()),
+    }
+}
+
+fn key_of(name: Option<&Ident>, columns: &[IndexColumn]) -> Result<Key> {
+    let columns: Result<Vec<Ident>> = columns
         .iter()
         .map(|c| match &c.column.expr {
             SqlExpr::Identifier(name) => Ok(name.clone()),
             other => Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{other}\""))),
         })
         .collect();
-    Ok(Key { constraint: key.name.as_ref().map(fold), columns: columns? })
+    Ok(Key { constraint: name.map(fold), columns: columns? })
 }
 
 /// Types a stored column can have.
@@ -230,7 +254,6 @@ fn storable(ty: SqlType, column: &str) -> Result<SqlType> {
 
 fn unsupported_option(option: &ColumnOption) -> Error {
     match option {
-        ColumnOption::Unique(_) => unique(),
         ColumnOption::ForeignKey(_) => references(),
         other => Error::unsupported(format!("column option {other}")),
     }
@@ -238,14 +261,9 @@ fn unsupported_option(option: &ColumnOption) -> Error {
 
 pub(crate) fn unsupported_constraint(constraint: &TableConstraint) -> Error {
     match constraint {
-        TableConstraint::Unique(_) => unique(),
         TableConstraint::ForeignKey(_) => references(),
         other => Error::unsupported(format!("constraint {other}")),
     }
-}
-
-fn unique() -> Error {
-    Error::unsupported("UNIQUE").with_hint("Declare the columns as the PRIMARY KEY.")
 }
 
 fn references() -> Error {

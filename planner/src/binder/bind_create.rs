@@ -26,7 +26,7 @@ impl Binder<'_> {
                 .with_hint("CREATE SOURCE reads from outside; a table has no options."));
         }
         let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
-        let Elements { mut columns, keys, checks, sequences } =
+        let Elements { mut columns, keys, unique_keys, checks, sequences } =
             self.bind_columns(&name, &create.columns, &create.constraints)?;
         self.check_generated(&name.name, &columns)?;
         let checks = self.bind_checks(&name.name, &columns, &checks)?;
@@ -40,6 +40,10 @@ impl Binder<'_> {
         let primary_key =
             key.as_ref().map(|k| self.bind_key_columns(k, &mut columns)).transpose()?.unwrap_or_default();
         let key_constraint_name = key.map(|k| k.constraint.unwrap_or_else(|| self.key_name(&name)));
+        let plain: Vec<Column> = columns.iter().map(|c| c.column.clone()).collect();
+        let taken: Vec<String> =
+            key_constraint_name.iter().chain(std::iter::once(&name.name)).cloned().collect();
+        let unique_keys = self.bind_unique_keys(&name, &plain, &unique_keys, &taken)?;
         let definition = sql.to_owned();
         let if_not_exists = create.if_not_exists;
         Ok(BoundCreateTable {
@@ -50,6 +54,7 @@ impl Binder<'_> {
             primary_key,
             key_constraint_name,
             checks,
+            unique_keys,
             sequences,
             depends_on,
             definition,
@@ -77,6 +82,7 @@ impl Binder<'_> {
             columns: columns.into_iter().map(|column| ColumnDef::plain(column, None)).collect(),
             primary_key: Vec::new(),
             key_constraint_name: None,
+            unique_keys: Vec::new(),
             checks: Vec::new(),
             sequences: Vec::new(),
             depends_on: Vec::new(),
@@ -91,9 +97,13 @@ impl Binder<'_> {
 
     pub(crate) fn bind_create_source(&self, create: &CreateSource, sql: &str) -> Result<BoundCreateSource> {
         let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
-        let Elements { columns, checks, sequences, .. } =
+        let Elements { columns, checks, sequences, unique_keys, .. } =
             self.bind_columns(&name, &create.columns, &create.constraints)?;
         let is_generated = |c: &ColumnDef| c.generation != Generation::Nothing;
+        if !unique_keys.is_empty() {
+            return Err(Error::unsupported("UNIQUE of a source")
+                .with_hint("Use DISTINCT ON, or GROUP BY, in the query."));
+        }
         if !checks.is_empty() || !sequences.is_empty() || columns.iter().any(is_generated) {
             return Err(Error::unsupported("CHECK and generated columns of a source")
                 .with_hint("Filter and compute in the query."));

@@ -3,12 +3,14 @@
 //! `DO UPDATE` becomes a query over pairs of rows that the session gives it: a number, the row that is there, the
 //! row proposed (`excluded`). It yields the numbers of the pairs to update, each with the new row.
 
+use std::sync::Arc;
+
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{
     ConflictTarget, DoUpdate, Insert, OnConflict, OnConflictAction, OnInsert, Query, SetExpr, Spanned,
     TableObject, Values,
 };
-use weir_catalog::{ColumnDef, Object, TableDef};
+use weir_catalog::{ColumnDef, IndexDef, Object, TableDef};
 use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::Binder;
@@ -19,7 +21,7 @@ use super::bind_rules::{Writing, check_given};
 use super::bind_select::{Projected, filter};
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::Typed;
-use crate::bound::{BoundConflict, BoundInsert, BoundQuery};
+use crate::bound::{Arbiter, BoundConflict, BoundInsert, BoundQuery};
 use crate::parser::fold;
 
 impl Binder<'_> {
@@ -61,12 +63,13 @@ impl Binder<'_> {
         row: &[ScopeColumn],
         scope: &Scope<'_>,
     ) -> Result<Option<BoundConflict>> {
-        if let Some(target) = &clause.conflict_target {
-            self.check_conflict_target(target, object, table)?;
-        }
+        let arbiters = match &clause.conflict_target {
+            Some(target) => vec![self.bind_conflict_target(target, object, table)?],
+            None => self.unique_keys(object, table).into_iter().map(|(arbiter, _)| arbiter).collect(),
+        };
         match &clause.action {
-            OnConflictAction::DoNothing if table.primary_key.is_empty() => Ok(None),
-            OnConflictAction::DoNothing => Ok(Some(BoundConflict { update: None })),
+            OnConflictAction::DoNothing if arbiters.is_empty() => Ok(None),
+            OnConflictAction::DoNothing => Ok(Some(BoundConflict { arbiters, update: None })),
             OnConflictAction::DoUpdate(_) if clause.conflict_target.is_none() => {
                 let message = "ON CONFLICT DO UPDATE requires inference specification or constraint name";
                 Err(Error::new(SqlState::SYNTAX_ERROR, message)
@@ -74,23 +77,46 @@ impl Binder<'_> {
             }
             OnConflictAction::DoUpdate(update) => {
                 let update = self.bind_do_update(update, object, table, row, scope)?;
-                Ok(Some(BoundConflict { update: Some(update) }))
+                Ok(Some(BoundConflict { arbiters, update: Some(update) }))
             }
         }
     }
 
-    /// The primary key is the one constraint that ON CONFLICT can name.
-    fn check_conflict_target(
+    /// The unique keys of a table, with the ids of their columns in order; none for one with expressions.
+    fn unique_keys(&self, object: &Object, table: &TableDef) -> Vec<(Arbiter, Vec<u16>)> {
+        let mut keys = Vec::new();
+        if !table.primary_key.is_empty() {
+            keys.push((Arbiter::PrimaryKey, table.primary_key.clone()));
+        }
+        let unique = self.cx.catalog.indexes_of(object.id).filter(|(_, index)| index.unique);
+        keys.extend(unique.map(|(object, index)| {
+            let plain: Vec<u16> = index.plain_columns().collect();
+            let is_plain = plain.len() == index.columns.len();
+            (Arbiter::Index(object.id), if is_plain { plain } else { Vec::new() })
+        }));
+        for (_, columns) in &mut keys {
+            columns.sort_unstable();
+        }
+        keys
+    }
+
+    /// The unique key that ON CONFLICT names, by its constraint or by its columns.
+    fn bind_conflict_target(
         &self,
         target: &ConflictTarget,
         object: &Object,
         table: &TableDef,
-    ) -> Result<()> {
+    ) -> Result<Arbiter> {
         match target {
             ConflictTarget::OnConstraint(name) => {
                 let wanted = name.0.last().and_then(|p| p.as_ident()).map(fold).unwrap_or_default();
                 if table.key_constraint_name.as_ref() == Some(&wanted) {
-                    return Ok(());
+                    return Ok(Arbiter::PrimaryKey);
+                }
+                let is_wanted =
+                    |(index, def): &(&Arc<Object>, &IndexDef)| def.is_constraint && index.name == wanted;
+                if let Some((index, _)) = self.cx.catalog.indexes_of(object.id).find(is_wanted) {
+                    return Ok(Arbiter::Index(index.id));
                 }
                 let message = format!("constraint \"{wanted}\" for table \"{}\" does not exist", object.name);
                 Err(Error::new(SqlState::UNDEFINED_OBJECT, message).at(self.span_position(name.span())))
@@ -106,16 +132,15 @@ impl Binder<'_> {
                     };
                     ids.push(found.ok_or_else(missing)?.column.id);
                 }
-                let mut key = table.primary_key.clone();
-                key.sort_unstable();
                 ids.sort_unstable();
                 ids.dedup();
-                if !key.is_empty() && key == ids {
-                    return Ok(());
-                }
-                let message =
-                    "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-                Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message))
+                let keys = self.unique_keys(object, table);
+                let found = keys.into_iter().find(|(_, columns)| !columns.is_empty() && *columns == ids);
+                found.map(|(arbiter, _)| arbiter).ok_or_else(|| {
+                    let message =
+                        "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+                    Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                })
             }
         }
     }

@@ -120,6 +120,11 @@ impl Binder<'_> {
                 self.rename(&mut row.columns, &object.name, &[])?;
                 return Ok(row);
             }
+            ObjectKind::Index(_) => {
+                let message = format!("cannot open relation \"{}\"", object.name);
+                return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+                    .with_detail("This operation is not supported for indexes."));
+            }
             ObjectKind::Sink(_) | ObjectKind::Schema => {
                 let message =
                     format!("\"{}\" is a {}, which cannot be read", object.name, object.kind.noun());

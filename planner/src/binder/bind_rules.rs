@@ -169,7 +169,7 @@ fn definition_row(name: &str, columns: &[ColumnDef]) -> Vec<ScopeColumn> {
     columns.iter().map(column).collect()
 }
 
-fn has_query(expr: &Expr) -> bool {
+pub(crate) fn has_query(expr: &Expr) -> bool {
     use datafusion::common::tree_node::TreeNode;
     let is_query = |e: &Expr| matches!(e, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
     expr.exists(|e| Ok(is_query(e))).unwrap_or(true)

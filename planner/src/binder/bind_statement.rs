@@ -44,6 +44,9 @@ impl Binder<'_> {
             Statement::CreateSequence(create) => {
                 BoundStatement::CreateSequence(self.bind_create_sequence(create, &parsed.sql)?)
             }
+            Statement::CreateIndex(create) => {
+                BoundStatement::CreateIndex(self.bind_create_index(create, &parsed.sql)?)
+            }
             Statement::Alter(alter) => BoundStatement::Alter(self.bind_alter(alter)?),
             Statement::Drop { kind, names, if_exists, cascade } => {
                 BoundStatement::Drop(self.bind_drop(*kind, names, *if_exists, *cascade)?)

@@ -22,6 +22,7 @@ mod bind_expr;
 mod bind_from;
 mod bind_function;
 mod bind_grouping;
+mod bind_index;
 mod bind_insert;
 mod bind_join;
 mod bind_lateral;
@@ -66,13 +67,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::{Column, DataFusionError};
+use datafusion::logical_expr::Expr;
 use sqlparser::ast::{Expr as SqlExpr, Spanned};
 use sqlparser::tokenizer::Span;
-use weir_common::{Error, ObjectId, Result};
+use weir_catalog::{CatalogSnapshot, IndexDef};
+use weir_common::{Error, ObjectId, Result, SqlType};
 
 use crate::ast::ParsedStatement;
 use crate::bound::BoundStatement;
-use crate::context::BindContext;
+use crate::context::{BindContext, SessionInfo};
 use crate::position::SourceText;
 
 pub use bind_type::sql_type;
@@ -88,6 +91,17 @@ const VIEW_DEPTH: usize = 32;
 /// What PostgreSQL says to the same statement, with its SQLSTATE and position; 0A000 for what is not there.
 pub fn bind(statement: &ParsedStatement, cx: &BindContext) -> Result<BoundStatement> {
     Binder::new(cx, Arc::clone(&statement.source)).bind_statement(statement)
+}
+
+/// The columns of an index as expressions over its relation's columns by name, with their types.
+///
+/// # Errors
+/// When the relation has changed so that the index's text means nothing any more.
+pub fn index_expressions(catalog: &Arc<CatalogSnapshot>, index: &IndexDef) -> Result<Vec<(Expr, SqlType)>> {
+    let relation = catalog.object(index.relation);
+    let relation = relation.ok_or_else(|| Error::internal("an index of a relation that is gone"))?;
+    let cx = BindContext::new(Arc::clone(catalog), SessionInfo::default());
+    Binder::new(&cx, SourceText::new("")).index_expressions(relation, index)
 }
 
 /// The state of binding one statement.

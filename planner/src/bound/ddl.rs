@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_catalog::{CheckDef, ColumnDef, Object, ObjectKind, SequenceDef, TableDef, WatermarkDef};
+use weir_catalog::{CheckDef, ColumnDef, IndexDef, Object, ObjectKind, SequenceDef, TableDef, WatermarkDef};
 use weir_common::{Column, Error, ObjectId, RelationKey, Result, SqlType};
 
 use super::{BoundQuery, OutputColumn};
@@ -27,11 +27,33 @@ pub struct BoundCreateTable {
     /// Name of the primary key constraint: `orders_pkey` unless given.
     pub key_constraint_name: Option<String>,
     pub checks: Vec<CheckDef>,
+    /// UNIQUE constraints.
+    pub unique_keys: Vec<UniqueKey>,
     /// Sequences of serial and identity columns, to be created with the table.
     pub sequences: Vec<OwnedSequence>,
     /// Sequences that defaults use.
     pub depends_on: Vec<ObjectId>,
     /// The whole statement.
+    pub definition: String,
+}
+
+/// A UNIQUE constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueKey {
+    pub name: String,
+    /// Ids of its columns, in order.
+    pub columns: Vec<u16>,
+}
+
+/// CREATE INDEX.
+#[derive(Clone, Debug)]
+pub struct BoundCreateIndex {
+    pub name: NewName,
+    /// Whether the name is taken: then IF NOT EXISTS was given.
+    pub exists: bool,
+    /// Whether it must not stand in a transaction block.
+    pub concurrently: bool,
+    pub index: IndexDef,
     pub definition: String,
 }
 
@@ -77,6 +99,10 @@ pub struct BoundAlter {
     pub not_null: Vec<String>,
     /// New constraints, which every row must meet.
     pub must_hold: Vec<CheckDef>,
+    /// New UNIQUE constraints.
+    pub new_keys: Vec<UniqueKey>,
+    /// Indexes of UNIQUE constraints that go.
+    pub dropped_keys: Vec<ObjectId>,
     /// Sequences that new defaults use.
     pub depends_on: Vec<ObjectId>,
     /// Whether a name changes that views may use.
@@ -104,6 +130,8 @@ impl BoundAlter {
             filled: Vec::new(),
             not_null: Vec::new(),
             must_hold: Vec::new(),
+            new_keys: Vec::new(),
+            dropped_keys: Vec::new(),
             depends_on: Vec::new(),
             renames: false,
             notices: Vec::new(),
@@ -197,6 +225,7 @@ pub enum DropKind {
     Source,
     Sink,
     Sequence,
+    Index,
 }
 
 impl DropKind {
@@ -209,6 +238,7 @@ impl DropKind {
             DropKind::Source => "source",
             DropKind::Sink => "sink",
             DropKind::Sequence => "sequence",
+            DropKind::Index => "index",
         }
     }
 }

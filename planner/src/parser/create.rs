@@ -45,20 +45,20 @@ impl StatementParser<'_> {
         if self.word("SEQUENCE") {
             return self.parse_create_sequence();
         }
+        if self.word("INDEX") {
+            return self.parse_create_index(false);
+        }
+        if self.words(&["UNIQUE", "INDEX"]) {
+            return self.parse_create_index(true);
+        }
         self.refuse_create()
     }
 
     fn refuse_create(&mut self) -> Result<Statement> {
-        let refused: [(&str, &str, &'static str); 14] = [
+        let refused: [(&str, &str, &'static str); 12] = [
             ("TEMP", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
             ("TEMPORARY", "CREATE TEMPORARY TABLE", "Create an ordinary table and drop it."),
             ("UNLOGGED", "CREATE UNLOGGED TABLE", "Create an ordinary table."),
-            (
-                "INDEX",
-                "CREATE INDEX",
-                "A primary key is the only index; write a materialized view for other keys.",
-            ),
-            ("UNIQUE", "CREATE UNIQUE INDEX", "Declare a PRIMARY KEY with the table."),
             ("SCHEMA", "CREATE SCHEMA", "Create objects in schema public."),
             ("DATABASE", "CREATE DATABASE", "There is one database, weir."),
             ("TYPE", "CREATE TYPE", "Use a built-in type."),
@@ -373,6 +373,9 @@ impl StatementParser<'_> {
             DropKind::Sink
         } else if self.word("SEQUENCE") {
             DropKind::Sequence
+        } else if self.word("INDEX") {
+            self.word("CONCURRENTLY");
+            DropKind::Index
         } else {
             return self.refuse_drop();
         };
@@ -389,7 +392,7 @@ impl StatementParser<'_> {
     }
 
     fn refuse_drop(&mut self) -> Result<Statement> {
-        for kind in ["INDEX", "SCHEMA", "DATABASE", "TYPE", "FUNCTION", "ROLE", "EXTENSION", "TRIGGER"] {
+        for kind in ["SCHEMA", "DATABASE", "TYPE", "FUNCTION", "ROLE", "EXTENSION", "TRIGGER"] {
             if self.word(kind) {
                 return Ok(self.unsupported(&format!("DROP {kind}"), "There are no such objects to drop."));
             }

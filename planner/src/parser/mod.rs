@@ -12,6 +12,7 @@ mod create;
 mod cursor;
 mod dialect;
 mod errors;
+mod index;
 mod limits;
 mod session;
 mod show;

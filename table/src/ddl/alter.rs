@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind, quote_identifier};
 use weir_common::{Column, Error, ObjectId, Result, SqlState};
 use weir_planner::bound::{BoundAlter, DropKind};
-use weir_planner::{BindContext, BoundStatement, ParamTypes, ParamValues};
+use weir_planner::{BindContext, BoundStatement, ParamTypes, ParamValues, index_expressions};
 
 use super::{Plan, Start};
 use crate::outcome::{Notice, Outcome};
@@ -43,7 +43,8 @@ impl Session {
         self.add_to_draft(plan).await?;
         self.conform_own_writes(id)?;
         self.fill(&object, alter).await?;
-        self.check_rows(&object, alter).await
+        self.check_rows(&object, alter).await?;
+        self.change_keys(id, alter).await
     }
 
     /// What the block wrote to the table before has the new columns too, NULL.
@@ -129,6 +130,13 @@ impl Session {
             let (sql, is_bound_by_text) = match &view.kind {
                 ObjectKind::View(def) => (&def.query_sql, true),
                 ObjectKind::MaterializedView(def) => (&def.query_sql, renames),
+                ObjectKind::Index(def) => {
+                    // Its expressions are kept as text, its columns are not.
+                    if index_expressions(&Arc::new(after.clone()), def).is_err() {
+                        broken.push(format!("index {} depends on table {}", view.name, object.name));
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             if is_bound_by_text && !self.still_means(after, sql, &view.columns()) {
@@ -197,5 +205,6 @@ fn tag(kind: DropKind) -> &'static str {
         DropKind::Source => "ALTER SOURCE",
         DropKind::Sink => "ALTER SINK",
         DropKind::Sequence => "ALTER SEQUENCE",
+        DropKind::Index => "ALTER INDEX",
     }
 }

@@ -1,11 +1,16 @@
 //! CREATE TABLE: a stored table; nothing of it is in the relation store until the first commit. The sequences of its
-//! serial and identity columns come with it, in one change of the catalog.
+//! serial and identity columns come with it, and the indexes of its UNIQUE constraints, in one change of the catalog.
+
+use std::sync::Arc;
 
 use weir_catalog::{CatalogChange, Generation, ObjectKind, SequenceDef, TableDef};
-use weir_common::Result;
-use weir_planner::bound::{BoundCreateTable, NewName};
+use weir_common::{ObjectId, Result};
+use weir_planner::bound::{BoundCreateTable, NewName, UniqueKey};
+use weir_runtime::TableSpec;
 
+use super::create_index::index_of;
 use super::{Plan, Planner, Start};
+use crate::indexes::relation_index;
 
 impl Planner<'_> {
     pub(super) fn create_table(&self, create: BoundCreateTable) -> Result<Plan> {
@@ -43,9 +48,32 @@ impl Planner<'_> {
             depends_on.push(sequence_id);
         }
         let schema = table.relation_schema();
-        let object = self.new_object(id, &create.name, ObjectKind::Table(table), create.definition);
+        let key_name = table.key_constraint_name.clone();
+        let definition = create.definition;
+        let object = self.new_object(id, &create.name, ObjectKind::Table(table), definition.clone());
         changes.push(CatalogChange::Create(object.with_depends_on(depends_on)));
-        let start = Start::Table { id, schema, name: create.name.name };
-        Ok(Plan::new("CREATE TABLE", changes).starting(start))
+        let started = TableSpec { id, schema, name: create.name.name.clone(), key_name };
+        let plan = Plan::new("CREATE TABLE", changes).starting(Start::Table(started));
+        self.with_unique_keys(plan, (id, create.name.schema), create.unique_keys, &definition)
+    }
+
+    /// Adds the indexes of the UNIQUE constraints of a table that the plan creates.
+    fn with_unique_keys(
+        &self,
+        mut plan: Plan,
+        (table, schema): (ObjectId, ObjectId),
+        keys: Vec<UniqueKey>,
+        definition: &str,
+    ) -> Result<Plan> {
+        // Columns of an index are found in the catalog, which has the table from then on.
+        let with_table = Arc::new(self.catalog.with(&plan.changes)?);
+        for key in keys {
+            let id = self.env.catalog.next_id()?;
+            let (name, index) = index_of(table, schema, key);
+            plan.starts.push(Start::NewIndex(relation_index(&with_table, id, &name.name, &index)?));
+            let object = self.new_object(id, &name, ObjectKind::Index(index), definition.to_owned());
+            plan.changes.push(CatalogChange::Create(object.with_depends_on(vec![table])));
+        }
+        Ok(plan)
     }
 }

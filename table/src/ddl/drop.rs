@@ -1,4 +1,4 @@
-//! DROP TABLE, VIEW, MATERIALIZED VIEW, SOURCE, SINK: out of the catalog first, then stopped and removed.
+//! DROP TABLE, VIEW, MATERIALIZED VIEW, SOURCE, SINK, INDEX: out of the catalog first, then stopped and removed.
 
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ fn tag(kind: DropKind) -> &'static str {
         DropKind::Source => "DROP SOURCE",
         DropKind::Sink => "DROP SINK",
         DropKind::Sequence => "DROP SEQUENCE",
+        DropKind::Index => "DROP INDEX",
     }
 }
 
@@ -48,7 +49,11 @@ fn owned_sequences(catalog: &CatalogSnapshot, order: &[ObjectId]) -> Vec<ObjectI
 /// What CASCADE takes along, in PostgreSQL's words.
 fn cascade_notice(catalog: &CatalogSnapshot, order: &[ObjectId], named: &[ObjectId]) -> Option<Notice> {
     let describe = |id: &ObjectId| catalog.object(*id).map(|o| format!("{} {}", o.kind.noun(), o.name));
-    let mut along: Vec<String> = order.iter().filter(|id| !named.contains(id)).filter_map(describe).collect();
+    let is_index = |id: &&ObjectId| {
+        catalog.object(**id).is_some_and(|object| matches!(object.kind, ObjectKind::Index(_)))
+    };
+    let along = order.iter().filter(|id| !named.contains(id) && !is_index(id));
+    let mut along: Vec<String> = along.filter_map(describe).collect();
     along.reverse();
     match along.as_slice() {
         [] => None,

@@ -8,6 +8,7 @@
 
 mod alter;
 mod comment;
+mod create_index;
 mod create_materialized_view;
 mod create_sequence;
 mod create_sink;
@@ -166,7 +167,7 @@ impl Body {
 struct Planner<'a> {
     env: &'a Environment,
     /// The catalog as the statement sees it.
-    catalog: &'a CatalogSnapshot,
+    catalog: &'a Arc<CatalogSnapshot>,
     user: &'a str,
 }
 

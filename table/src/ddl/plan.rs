@@ -13,7 +13,7 @@ use weir_catalog::{CatalogChange, Object};
 use weir_common::{Error, JobId, ObjectId, RelationSchema, Result, SqlState};
 use weir_connector::{Sink, Source};
 use weir_planner::bound::NewName;
-use weir_runtime::JobGraph;
+use weir_runtime::{JobGraph, RelationIndex, TableSpec};
 
 use crate::environment::Environment;
 use crate::outcome::Notice;
@@ -31,11 +31,7 @@ pub(crate) struct Plan {
 
 /// What begins to run.
 pub(crate) enum Start {
-    Table {
-        id: ObjectId,
-        schema: RelationSchema,
-        name: String,
-    },
+    Table(TableSpec),
     Source {
         id: ObjectId,
         source: Arc<dyn Source>,
@@ -44,6 +40,10 @@ pub(crate) enum Start {
         graph: JobGraph,
         sink: Option<Arc<dyn Sink>>,
     },
+    /// An index of a relation that has rows.
+    Index(RelationIndex),
+    /// An index of a table that is created with it.
+    NewIndex(RelationIndex),
     /// A table that has other columns from now on.
     Alter {
         id: ObjectId,
@@ -97,7 +97,8 @@ impl Plan {
 impl Start {
     fn undo(&self) -> Undo {
         match self {
-            Start::Table { id, .. } | Start::Source { id, .. } => Undo::Stop(*id),
+            Start::Table(TableSpec { id, .. }) | Start::Source { id, .. } => Undo::Stop(*id),
+            Start::Index(index) | Start::NewIndex(index) => Undo::Stop(index.spec.id),
             Start::Job { graph, .. } => {
                 let JobId(id) = graph.job;
                 Undo::Stop(ObjectId(id))
@@ -152,9 +153,11 @@ impl Environment {
 
     async fn start_one(&self, start: Start) -> Result<()> {
         match start {
-            Start::Table { id, schema, name } => self.runtime.create_table(id, schema, &name),
+            Start::Table(table) => self.runtime.create_table(table),
             Start::Source { id, source } => self.runtime.create_source(id, source),
             Start::Job { graph, sink } => self.runtime.create_job(graph, sink).await,
+            Start::Index(index) => self.runtime.create_index(index).await,
+            Start::NewIndex(index) => self.runtime.create_index_of_new(index),
             Start::Alter { id, after, .. } => self.runtime.alter_table(id, after),
         }
     }
@@ -165,7 +168,10 @@ impl Environment {
             return Ok(());
         }
         self.runtime.drop_objects(objects).await?;
-        objects.iter().for_each(|id| self.locks.forget(*id));
+        for id in objects {
+            self.locks.forget(*id);
+            self.index_keys.forget(*id);
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! The statement holds the table's lock, so the rows it read do not change before it commits; a plain INSERT of
 //! another session takes no lock and may come first with the same key. The commit finds that, and the statement
 //! decides again over what is there then. In a block the decision cannot be taken again: COMMIT answers 40001.
+//! A key that ON CONFLICT does not speak of is checked before, so that a decision that is taken again ends.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use weir_common::change::record_batch;
 use weir_common::{ChangeBatch, Error, Result, SqlState, SqlType};
 use weir_planner::bound::{BoundConflict, BoundInsert, BoundQuery};
 
-use super::keys::{Existing, PrimaryKey};
+use super::keys::{Existing, Keys, UniqueKey};
 use super::returning::answer;
 use super::rows::{concat, table_rows, take};
 use super::rules::Rules;
@@ -41,8 +42,14 @@ struct Resolved {
 /// The new rows that DO UPDATE makes, by the number of the proposed row.
 struct Updates {
     rows: RecordBatch,
-    keys: Vec<Vec<u8>>,
+    keys: Keys,
     by_number: HashMap<usize, u32>,
+}
+
+/// The keys of the table: those that ON CONFLICT speaks of, and the others.
+struct Arbiters {
+    named: Vec<UniqueKey>,
+    others: Vec<UniqueKey>,
 }
 
 impl Session {
@@ -54,14 +61,20 @@ impl Session {
         mut lock: Option<TableLock>,
     ) -> Result<Outcome> {
         let insert = upsert.insert;
-        let proposed = concat(target.1, &proposed)?;
+        let (object, table) = target;
+        let proposed = concat(table, &proposed)?;
+        let is_named = |key: &UniqueKey| upsert.conflict.arbiters.iter().any(|arbiter| key.is(*arbiter));
+        let (named, others) = self.unique_keys(object, table)?.into_iter().partition(is_named);
+        let keys = Arbiters { named, others };
         loop {
             let held = match lock.take() {
                 Some(lock) => Some(lock),
-                None => self.lock(target.0).await?,
+                None => self.lock(object).await?,
             };
-            let Resolved { replaced, written } = self.resolve(upsert, target, &proposed).await?;
-            let returned = self.returning(insert.returning.as_ref(), std::slice::from_ref(&written)).await?;
+            let Resolved { replaced, written } = self.resolve(upsert, &keys, target, &proposed).await?;
+            let (gone, new) = (std::slice::from_ref(&replaced), std::slice::from_ref(&written));
+            self.check_free(object, table, &keys.others, (gone, new)).await?;
+            let returned = self.returning(insert.returning.as_ref(), new).await?;
             let count = written.num_rows();
             let mut changes = vec![ChangeBatch::deletes(replaced), ChangeBatch::inserts(written)];
             changes.retain(|batch| !batch.is_empty());
@@ -81,42 +94,81 @@ impl Session {
     async fn resolve(
         &mut self,
         upsert: &Upsert<'_>,
+        keys: &Arbiters,
+        target: (&Object, &TableDef),
+        proposed: &RecordBatch,
+    ) -> Result<Resolved> {
+        match (&upsert.conflict.update, keys.named.as_slice()) {
+            (None, named) => self.pass_over(named, target, proposed).await,
+            (Some(update), [key]) => self.update_or_insert(upsert, update, key, target, proposed).await,
+            _ => Err(Error::internal("DO UPDATE of more than one key")),
+        }
+    }
+
+    /// DO NOTHING: rows of which no key stands are written.
+    async fn pass_over(
+        &mut self,
+        keys: &[UniqueKey],
         (object, table): (&Object, &TableDef),
         proposed: &RecordBatch,
     ) -> Result<Resolved> {
-        let key = PrimaryKey::new(table)?;
-        let keys = key.of_rows(proposed)?;
-        let existing = self.existing_rows(object.id, table, keys.iter().map(Vec::as_slice)).await?;
-        let updates = match &upsert.conflict.update {
-            None => None,
-            Some(update) => {
-                let pairs = self.pairs(proposed, &keys, &existing)?;
-                Some(self.updates(update, &upsert.rules, (object, table), pairs).await?)
+        let mut is_passed = vec![false; proposed.num_rows()];
+        let mut of_rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            let keys_of_rows = key.of_rows(proposed)?;
+            let asked = keys_of_rows.iter().flatten().map(Vec::as_slice);
+            let existing = self.existing_rows(object.id, table, key, asked).await?;
+            for (row, key_of_row) in keys_of_rows.iter().enumerate() {
+                is_passed[row] |= key_of_row.as_ref().is_some_and(|key| existing.places.contains_key(key));
             }
-        };
-        let walk = Walk::over(&keys, &existing, updates.as_ref())?;
-        if let Some(updates) = &updates {
-            let moved = walk.moved.iter().map(|row| updates.keys[*row as usize].as_slice());
-            let others = self.existing_rows(object.id, table, moved).await?;
-            let stands = |row: &&u32| {
-                let key = &updates.keys[**row as usize];
-                others.places.contains_key(key) && !walk.vacated.contains(key.as_slice())
-            };
-            if let Some(row) = walk.moved.iter().find(stands) {
-                return Err(key.taken(object, table, &updates.rows, *row as usize));
+            of_rows.push(keys_of_rows);
+        }
+        let mut seen: Vec<HashSet<&[u8]>> = vec![HashSet::new(); keys.len()];
+        let mut written = Vec::new();
+        for row in (0..proposed.num_rows()).filter(|row| !is_passed[*row]) {
+            let own = || of_rows.iter().map(|keys: &Keys| keys[row].as_deref());
+            let stands = own().zip(&seen).any(|(key, seen)| key.is_some_and(|key| seen.contains(key)));
+            if !stands {
+                own().zip(&mut seen).for_each(|(key, seen)| seen.extend(key));
+                written.push(row as u32);
             }
         }
-        let replaced = take(&existing.rows, walk.replaced)?;
-        let written = match &updates {
-            None => take(proposed, walk.written)?,
-            Some(updates) => take(&concat(table, &[proposed.clone(), updates.rows.clone()])?, walk.written)?,
+        Ok(Resolved { replaced: take(proposed, Vec::new())?, written: take(proposed, written)? })
+    }
+
+    /// DO UPDATE.
+    async fn update_or_insert(
+        &mut self,
+        upsert: &Upsert<'_>,
+        update: &BoundQuery,
+        key: &UniqueKey,
+        (object, table): (&Object, &TableDef),
+        proposed: &RecordBatch,
+    ) -> Result<Resolved> {
+        let keys = key.of_rows(proposed)?;
+        let asked = keys.iter().flatten().map(Vec::as_slice);
+        let existing = self.existing_rows(object.id, table, key, asked).await?;
+        let pairs = self.pairs(proposed, &keys, &existing)?;
+        let updates = self.updates((update, key), &upsert.rules, (object, table), pairs).await?;
+        let walk = Walk::over(&keys, &existing, &updates)?;
+        let key_of = |row: u32| updates.keys[row as usize].as_deref();
+        let moved = walk.moved.iter().filter_map(|row| key_of(*row));
+        let others = self.existing_rows(object.id, table, key, moved).await?;
+        let stands = |row: &&u32| {
+            key_of(**row).is_some_and(|key| others.places.contains_key(key) && !walk.vacated.contains(key))
         };
+        if let Some(row) = walk.moved.iter().find(stands) {
+            return Err(key.taken(object, table, &updates.rows, *row as usize));
+        }
+        let replaced = take(&existing.rows, walk.replaced)?;
+        let written = take(&concat(table, &[proposed.clone(), updates.rows.clone()])?, walk.written)?;
         Ok(Resolved { replaced, written })
     }
 
     /// Each proposed row whose key is there, with its number and the row that is there.
-    fn pairs(&self, proposed: &RecordBatch, keys: &[Vec<u8>], existing: &Existing) -> Result<RecordBatch> {
-        let places = keys.iter().zip(0u32..).filter_map(|(key, i)| Some((i, *existing.places.get(key)?)));
+    fn pairs(&self, proposed: &RecordBatch, keys: &Keys, existing: &Existing) -> Result<RecordBatch> {
+        let place = |key: &Option<Vec<u8>>| existing.places.get(key.as_ref()?).copied();
+        let places = keys.iter().zip(0u32..).filter_map(|(key, i)| Some((i, place(key)?)));
         let (numbers, there): (Vec<u32>, Vec<u32>) = places.unzip();
         pairs(take(&existing.rows, there)?, take(proposed, numbers.clone())?, &numbers)
     }
@@ -124,7 +176,7 @@ impl Session {
     /// Runs DO UPDATE over pairs.
     async fn updates(
         &mut self,
-        update: &BoundQuery,
+        (update, key): (&BoundQuery, &UniqueKey),
         rules: &Rules,
         (object, table): (&Object, &TableDef),
         pairs: RecordBatch,
@@ -140,7 +192,7 @@ impl Session {
             }
         }
         let rows = concat(table, &rows)?;
-        let keys = PrimaryKey::new(table)?.of_rows(&rows)?;
+        let keys = key.of_rows(&rows)?;
         Ok(Updates { rows, keys, by_number })
     }
 }
@@ -156,7 +208,7 @@ fn pairs(existing: RecordBatch, proposed: RecordBatch, numbers: &[u32]) -> Resul
     record_batch(Arc::new(Schema::new(fields)), columns, rows)
 }
 
-/// The decisions, row after row in the order proposed.
+/// The decisions of DO UPDATE, row after row in the order proposed.
 #[derive(Default)]
 struct Walk<'k> {
     /// Places among the rows that are there.
@@ -170,36 +222,33 @@ struct Walk<'k> {
 }
 
 impl<'k> Walk<'k> {
-    fn over(keys: &'k [Vec<u8>], existing: &Existing, updates: Option<&'k Updates>) -> Result<Walk<'k>> {
+    fn over(keys: &'k Keys, existing: &Existing, updates: &'k Updates) -> Result<Walk<'k>> {
         let mut walk = Walk::default();
         // Keys that rows written by this statement have.
         let mut written: HashSet<&[u8]> = HashSet::new();
         for (i, key) in keys.iter().enumerate() {
-            if written.contains(key.as_slice()) {
-                match updates {
-                    None => continue,
-                    Some(_) => return Err(second_time()),
-                }
+            let Some(key) = key.as_deref() else {
+                walk.written.push(i as u32);
+                continue;
+            };
+            if written.contains(key) {
+                return Err(second_time());
             }
-            let there = existing.places.get(key).filter(|_| !walk.vacated.contains(key.as_slice()));
-            match (there, updates) {
-                (None, _) => {
-                    walk.written.push(i as u32);
-                    written.insert(key);
-                }
-                (Some(_), None) => {}
-                (Some(place), Some(updates)) => {
-                    let Some(row) = updates.by_number.get(&i) else { continue };
-                    let new_key = &updates.keys[*row as usize];
-                    walk.replaced.push(*place);
-                    walk.written.push(keys.len() as u32 + row);
-                    walk.vacated.insert(key);
-                    if new_key != key {
-                        walk.moved.push(*row);
-                    }
-                    written.insert(new_key);
-                }
+            let there = existing.places.get(key).filter(|_| !walk.vacated.contains(key));
+            let Some(place) = there else {
+                walk.written.push(i as u32);
+                written.insert(key);
+                continue;
+            };
+            let Some(row) = updates.by_number.get(&i) else { continue };
+            let new_key = updates.keys[*row as usize].as_deref();
+            walk.replaced.push(*place);
+            walk.written.push(keys.len() as u32 + row);
+            walk.vacated.insert(key);
+            if new_key != Some(key) {
+                walk.moved.push(*row);
             }
+            written.extend(new_key);
         }
         Ok(walk)
     }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, Operator};
 use weir_common::Result;
 use weir_common::key::{KeyEncoder, KeyRange, after_prefix};
@@ -22,10 +23,42 @@ use weir_common::key::{KeyEncoder, KeyRange, after_prefix};
 const RANGES_MAX: usize = 1_024;
 
 /// A column of a key, as conditions name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyColumn {
-    pub name: String,
-    pub ty: DataType,
+    /// Over the relation's columns by name.
+    expr: Expr,
+    ty: DataType,
+}
+
+impl KeyColumn {
+    /// What an expression over the relation's columns, by name alone, gives.
+    pub fn new(expr: Expr, ty: DataType) -> KeyColumn {
+        KeyColumn { expr, ty }
+    }
+
+    fn named(name: &str, ty: DataType) -> KeyColumn {
+        KeyColumn::new(Expr::Column(Column::new_unqualified(name)), ty)
+    }
+
+    /// Whether an expression of a condition is this column.
+    fn is(&self, expr: &Expr) -> bool {
+        match (&self.expr, expr) {
+            (Expr::Column(own), Expr::Column(named)) => own.name == named.name,
+            (Expr::Column(_), _) | (_, Expr::Column(_)) => false,
+            (own, _) => by_name(expr).is_ok_and(|expr| expr == *own),
+        }
+    }
+}
+
+/// The expression with its columns by name alone, and without names of its own.
+fn by_name(expr: &Expr) -> datafusion::error::Result<Expr> {
+    let bare = |e: Expr| match e {
+        Expr::Column(column) if column.relation.is_some() => {
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name))))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    expr.clone().transform(bare).map(|transformed| transformed.data)
 }
 
 /// What a key's ranges are worth.
@@ -222,11 +255,8 @@ fn comparison(
 /// The column itself, or widened to be compared.
 fn is_column(expr: &Expr, column: &KeyColumn) -> bool {
     match expr {
-        Expr::Column(named) => named.name == column.name,
-        Expr::Cast(Cast { expr, field }) => {
-            matches!(&**expr, Expr::Column(named) if named.name == column.name)
-                && is_widening(&column.ty, field.data_type())
-        }
+        e if column.is(e) => true,
+        Expr::Cast(Cast { expr, field }) => column.is(expr) && is_widening(&column.ty, field.data_type()),
         _ => false,
     }
 }
@@ -261,7 +291,7 @@ fn in_type(value: &ScalarValue, ty: &DataType) -> Option<ScalarValue> {
 pub fn key_columns(schema: &arrow::datatypes::Schema, positions: &[usize]) -> Vec<KeyColumn> {
     let column = |position: &usize| {
         let field: &Arc<arrow::datatypes::Field> = &schema.fields()[*position];
-        KeyColumn { name: field.name().clone(), ty: field.data_type().clone() }
+        KeyColumn::named(field.name(), field.data_type().clone())
     };
     positions.iter().map(column).collect()
 }
@@ -275,7 +305,7 @@ mod tests {
     use super::*;
 
     fn key() -> Vec<KeyColumn> {
-        let column = |name: &str| KeyColumn { name: name.into(), ty: DataType::Int32 };
+        let column = |name: &str| KeyColumn::named(name, DataType::Int32);
         vec![column("a"), column("b")]
     }
 
@@ -353,7 +383,7 @@ mod tests {
 
     #[test]
     fn keys_of_one_column_are_points() {
-        let key = vec![KeyColumn { name: "k".into(), ty: DataType::Int64 }];
+        let key = vec![KeyColumn::named("k", DataType::Int64)];
         let found = access(&[col("k").eq(lit(7i64))], &key).expect("plain").expect("bounded");
         let bytes = KeyEncoder::new(&[DataType::Int64])
             .and_then(|e| e.encode(&[Arc::new(Int64Array::from(vec![7])) as ArrayRef]))

@@ -24,15 +24,19 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use weir_common::change::record_batch;
-use weir_common::{Error, RelationSchema, Result, SqlType};
+use weir_common::{Error, ObjectId, RelationSchema, Result, SqlType};
 use weir_exec::error::from_datafusion;
 use weir_planner::bound::BoundQuery;
 use weir_planner::logical::relation_source;
 use weir_planner::{OutputColumn, RelationKind, RelationSource};
 
-use super::access::{access, conjuncts, key_columns};
+use super::access::{KeyColumn, access, conjuncts, key_columns};
 use super::provider::RelationProvider;
+use crate::indexes::IndexKey;
 use crate::outcome::RowStream;
+
+/// Gives the keys of a relation's indexes.
+pub type IndexesOf<'a> = dyn Fn(ObjectId) -> Vec<Arc<IndexKey>> + 'a;
 
 /// A query of this shape, compiled.
 pub struct DirectRead {
@@ -63,7 +67,7 @@ struct Shape<'p> {
 
 impl DirectRead {
     /// The query compiled, when it has the shape. `params` are the types of the placeholders in it.
-    pub fn of(query: &BoundQuery, params: &[SqlType]) -> Option<DirectRead> {
+    pub fn of(query: &BoundQuery, params: &[SqlType], indexes: &IndexesOf<'_>) -> Option<DirectRead> {
         if query.relations.len() != 1 {
             return None;
         }
@@ -71,7 +75,7 @@ impl DirectRead {
         let relation = relation_source(shape.scan).ok()?;
         let is_stored = matches!(relation.kind, RelationKind::Table | RelationKind::MaterializedView);
         let conditions = shape.conditions();
-        if !is_stored || (params.is_empty() && !is_bounded(relation, &conditions)) {
+        if !is_stored || (params.is_empty() && !is_bounded(relation, &conditions, indexes)) {
             return None;
         }
         // What cannot be compiled alone (a subquery) is DataFusion's.
@@ -185,10 +189,11 @@ impl Pipeline {
 }
 
 /// Whether the conditions leave less than all keys of the relation.
-fn is_bounded(relation: &RelationSource, conditions: &[Expr]) -> bool {
+fn is_bounded(relation: &RelationSource, conditions: &[Expr], indexes: &IndexesOf<'_>) -> bool {
     let schema = RelationSchema { columns: relation.columns.clone(), key: relation.key.clone() };
     let key = key_columns(&relation.schema, &schema.key_columns());
-    access(conditions, &key).is_ok_and(|access| access.is_some())
+    let bounds = |key: &[KeyColumn]| access(conditions, key).is_ok_and(|access| access.is_some());
+    bounds(&key) || indexes(relation.object).iter().any(|index| bounds(&index.columns))
 }
 
 fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use parking_lot::Mutex;
 use weir_common::{Result, SqlType};
+use weir_planner::bound::BoundQuery;
 use weir_planner::keep::may_be_kept;
 use weir_planner::{BoundStatement, ParamTypes, ParamValues, ParsedStatement};
 
@@ -40,7 +41,7 @@ impl Session {
     pub(crate) fn keep(&self, bound: &BoundStatement, params: &[SqlType]) -> KeptRead {
         let kept = KeptRead::default();
         if let BoundStatement::Query(query) = bound {
-            let read = DirectRead::of(query, params).map(Arc::new);
+            let read = self.direct_read(query, params).map(Arc::new);
             *kept.0.lock() = Some(Kept { versions: self.versions(), read });
         }
         kept
@@ -95,9 +96,15 @@ impl Session {
         let types = ParamTypes::declared(prepared.params.iter().cloned().map(Some).collect());
         // An error is found again, and told, when the statement is bound with its values.
         match self.bind(&prepared.statement, types, ParamValues::Kept).ok()?.0 {
-            BoundStatement::Query(query) => DirectRead::of(&query, &prepared.params),
+            BoundStatement::Query(query) => self.direct_read(&query, &prepared.params),
             _ => None,
         }
+    }
+
+    /// The query, compiled to be run without DataFusion, when it has the shape.
+    pub(crate) fn direct_read(&self, query: &BoundQuery, params: &[SqlType]) -> Option<DirectRead> {
+        let catalog = self.catalog();
+        DirectRead::of(query, params, &|relation| self.env.index_keys.of(&catalog, relation))
     }
 
     fn versions(&self) -> Versions {
@@ -112,7 +119,7 @@ impl Session {
         purpose: Purpose,
     ) -> Result<Option<RowStream>> {
         let snapshots = self.read(&[read.relation.object], purpose).await?;
-        let provider = self.relation_provider(&read.relation, &snapshots, &[])?;
+        let provider = self.relation_provider(&read.relation, &snapshots)?;
         read.run(&provider, params)
     }
 }

@@ -35,13 +35,13 @@ use weir_exec::error::from_datafusion;
 use weir_planner::bound::BoundQuery;
 use weir_planner::logical::replace_scans;
 use weir_planner::{OutputColumn, RelationKind, RelationSource};
-use weir_runtime::{Consistency, RelationStatus};
+use weir_runtime::Consistency;
 
 use crate::outcome::{Outcome, RowStream, RowsTag};
 use crate::session::Session;
 use crate::transaction::{Block, Snapshots};
 
-use direct::DirectRead;
+pub use access::KeyColumn;
 pub use engine::BatchEngine;
 pub use kept::KeptRead;
 pub(crate) use overlay::Overlay;
@@ -63,7 +63,7 @@ impl Session {
 
     /// The rows of a query.
     pub(crate) async fn query_stream(&mut self, query: &BoundQuery, purpose: Purpose) -> Result<RowStream> {
-        if let Some(read) = DirectRead::of(query, &[])
+        if let Some(read) = self.direct_read(query, &[])
             && let Some(rows) = self.read_directly(&read, &[], purpose).await?
         {
             return Ok(rows);
@@ -115,7 +115,6 @@ impl Session {
         given: &[RecordBatch],
     ) -> Result<LogicalPlan> {
         let snapshots = self.read(&query.relations, purpose).await?;
-        let sizes = if snapshots.len() > 1 { self.env.runtime.relations() } else { Vec::new() };
         let mut system = None;
         replace_scans(query.plan.clone(), |relation| match relation.kind {
             RelationKind::System => {
@@ -123,7 +122,7 @@ impl Session {
                 system::provider(relation, context)
             }
             RelationKind::Given => given_rows(relation, given),
-            _ => Ok(Arc::new(self.relation_provider(relation, &snapshots, &sizes)?)),
+            _ => Ok(Arc::new(self.relation_provider(relation, &snapshots)?)),
         })
     }
 
@@ -131,7 +130,6 @@ impl Session {
         &self,
         relation: &RelationSource,
         snapshots: &Snapshots,
-        sizes: &[RelationStatus],
     ) -> Result<RelationProvider> {
         let snapshot = snapshots
             .get(&relation.object)
@@ -139,12 +137,12 @@ impl Session {
         let schema = RelationSchema { columns: relation.columns.clone(), key: relation.key.clone() };
         let own_writes = self.transaction.writes_of(relation.object);
         let overlay = own_writes.map(|changes| Overlay::new(&schema, changes)).transpose()?;
-        let size = sizes.iter().find(|size| size.relation == relation.object);
         let arrow = Arc::clone(&relation.schema);
         let batch_rows = self.env.config.batch_rows;
         Ok(RelationProvider::new(&relation.name, Arc::clone(snapshot), schema, arrow, batch_rows)
             .with_overlay(overlay)
-            .with_rows_estimate(size.map(|size| size.rows_estimate)))
+            .with_indexes(self.env.index_keys.of(&self.catalog(), relation.object))
+            .with_rows_estimate(Some(snapshot.rows_estimate())))
     }
 
     fn system_context(&self) -> weir_catalog::SystemContext {

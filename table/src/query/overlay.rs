@@ -75,6 +75,15 @@ impl Overlay {
         concat_batches(&self.added.schema(), [&kept, &added]).map_err(Error::internal)
     }
 
+    /// These rows of the table as the block sees them, and all that it has added.
+    pub fn lay_over(self: &Arc<Self>, stored: &RecordBatch) -> Result<RecordBatch> {
+        let all: Vec<usize> = (0..stored.num_columns()).collect();
+        let wide = stored.project(&self.widen(&all)).map_err(Error::internal)?;
+        let schema = self.added.schema();
+        let shown = self.hiding().apply(&wide, all.len(), &schema)?;
+        concat_batches(&schema, [&shown, &self.added]).map_err(Error::internal)
+    }
+
     /// Columns that a scan must read besides those at `project`, at the end.
     pub fn widen(&self, project: &[usize]) -> Vec<usize> {
         project.iter().chain(&self.key).copied().collect()

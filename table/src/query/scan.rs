@@ -9,13 +9,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, internal_err};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
@@ -30,6 +32,7 @@ use weir_storage::RelationSnapshot;
 
 use super::overlay::Overlay;
 use super::rows::ScanRows;
+use crate::indexes::IndexKey;
 
 /// Batches between the scanning thread and the query.
 const CHANNEL_BATCHES: usize = 2;
@@ -45,9 +48,12 @@ pub enum ScanRange {
     Keys(Arc<Vec<Vec<u8>>>),
     /// Those with storage keys in these ranges.
     Ranges(Arc<Vec<KeyRange>>),
+    /// Those that an index has in these ranges of its keys, unless they are so many that a scan is cheaper.
+    Index { index: Arc<IndexKey>, ranges: Arc<Vec<KeyRange>>, rows_max: usize },
 }
 
 /// The leaf of a batch plan.
+#[derive(Clone)]
 pub struct RelationScanExec {
     name: String,
     snapshot: Arc<RelationSnapshot>,
@@ -98,6 +104,23 @@ impl RelationScanExec {
         self
     }
 
+    /// Says that rows come in the order of these columns (of the schema), so that nobody has to sort them.
+    #[must_use]
+    pub fn in_order_of(mut self, columns: &[usize]) -> RelationScanExec {
+        if columns.is_empty() {
+            return self;
+        }
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let by = |position: &usize| {
+            let column = Column::new(self.schema.field(*position).name(), *position);
+            PhysicalSortExpr::new(Arc::new(column), ascending)
+        };
+        let order: Vec<PhysicalSortExpr> = columns.iter().map(by).collect();
+        let equivalences = EquivalenceProperties::new_with_orderings(Arc::clone(&self.schema), [order]);
+        self.properties = Arc::new(PlanProperties::clone(&self.properties).with_eq_properties(equivalences));
+        self
+    }
+
     /// How many rows the optimizer should expect, when it is known.
     #[must_use]
     pub fn with_rows_estimate(mut self, rows: Option<usize>) -> RelationScanExec {
@@ -117,7 +140,22 @@ impl RelationScanExec {
     pub fn stream(&self) -> DataFusionResult<SendableRecordBatchStream> {
         match &self.range {
             ScanRange::Keys(keys) => Ok(self.at_once(vec![self.look_up(keys).map_err(external)?])),
-            ScanRange::All => Ok(self.in_background(self.rows([KeyRange::default()]), 0)),
+            ScanRange::All => Ok(self.scan_all()),
+            ScanRange::Index { index, ranges, rows_max } => {
+                let Some(entries) = self.snapshot.index(index.id) else { return Ok(self.scan_all()) };
+                if let Some(keys) = entries.row_keys(ranges, FIRST_ROWS).map_err(external)? {
+                    let mut rows = self.rows_of(keys);
+                    rows.by(FIRST_ROWS);
+                    let batches: Result<Vec<_>> = rows.collect();
+                    return Ok(self.at_once(batches.map_err(external)?));
+                }
+                let (scan, ranges, rows_max) = (self.clone(), Arc::clone(ranges), *rows_max);
+                let open = move || match entries.row_keys(&ranges, rows_max)? {
+                    Some(keys) => Ok(scan.rows_of(keys)),
+                    None => Ok(scan.rows([KeyRange::default()])),
+                };
+                Ok(self.in_background(open, 0))
+            }
             ScanRange::Ranges(ranges) => {
                 let mut rows = self.rows(ranges.to_vec());
                 rows.by(self.batch_rows.min(FIRST_ROWS));
@@ -128,13 +166,23 @@ impl RelationScanExec {
                     first.push(batch);
                     if count >= FIRST_ROWS {
                         let first = futures::stream::iter(first.into_iter().map(Ok));
-                        let stream = first.chain(self.in_background(rows, count));
+                        let stream = first.chain(self.in_background(move || Ok(rows), count));
                         return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)));
                     }
                 }
                 Ok(self.at_once(first))
             }
         }
+    }
+
+    fn scan_all(&self) -> SendableRecordBatchStream {
+        let rows = self.rows([KeyRange::default()]);
+        self.in_background(move || Ok(rows), 0)
+    }
+
+    fn rows_of(&self, keys: Vec<Vec<u8>>) -> ScanRows {
+        let (project, schema) = (self.project.clone(), Arc::clone(&self.schema));
+        ScanRows::of_keys(Arc::clone(&self.snapshot), keys, project, schema, self.overlay.clone())
     }
 
     fn rows(&self, ranges: impl Into<VecDeque<KeyRange>>) -> ScanRows {
@@ -159,12 +207,18 @@ impl RelationScanExec {
     }
 
     /// Reads on, on another thread; `sent` rows are out already.
-    fn in_background(&self, mut rows: ScanRows, mut sent: usize) -> SendableRecordBatchStream {
+    fn in_background(
+        &self,
+        open: impl FnOnce() -> Result<ScanRows> + Send + 'static,
+        mut sent: usize,
+    ) -> SendableRecordBatchStream {
         let mut builder = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), CHANNEL_BATCHES);
         let out = builder.tx();
         let limit = self.limit.unwrap_or(usize::MAX);
-        rows.by(self.batch_rows);
+        let batch_rows = self.batch_rows;
         builder.spawn_blocking(move || {
+            let mut rows = open().map_err(external)?;
+            rows.by(batch_rows);
             while sent < limit
                 && let Some(batch) = rows.next()
             {
@@ -196,6 +250,15 @@ impl DisplayAs for RelationScanExec {
         let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         match &self.range {
             ScanRange::All => write!(f, "RelationScan: {} columns=[{}]", self.name, names.join(", "))?,
+            ScanRange::Index { index, ranges, .. } => {
+                let (name, ranges) = (&self.name, ranges.len());
+                write!(
+                    f,
+                    "IndexLookup: {name} using {} ranges={ranges} columns=[{}]",
+                    index.name,
+                    names.join(", ")
+                )?;
+            }
             ScanRange::Ranges(ranges) => {
                 write!(f, "KeyRange: {} ranges={} columns=[{}]", self.name, ranges.len(), names.join(", "))?;
             }

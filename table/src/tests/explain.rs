@@ -24,6 +24,52 @@ async fn a_key_is_looked_up_and_the_rest_is_scanned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_in_order_are_not_sorted() {
+    let mut db = Db::open();
+    db.setup(&["CREATE TABLE t (a int, b text, v int, PRIMARY KEY (a, b))"]).await;
+    db.setup(&["INSERT INTO t SELECT i % 9, 'b' || i, i FROM generate_series(1, 100) AS i"]).await;
+    for (query, is_sorted) in [
+        ("SELECT a, b FROM t ORDER BY a, b LIMIT 3", false),
+        ("SELECT a, v FROM t WHERE a > 3 ORDER BY a LIMIT 3", false),
+        ("SELECT a, b FROM t ORDER BY a DESC", true),
+        ("SELECT a, b FROM t ORDER BY b", true),
+    ] {
+        let plan = db.run(&format!("EXPLAIN {query}")).await;
+        assert_eq!(plan.contains("SortExec"), is_sorted, "{query}: {plan}");
+    }
+    assert_eq!(db.run("SELECT a, b FROM t WHERE a >= 8 ORDER BY a, b LIMIT 2").await, "8|b17\n8|b26");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_that_is_bounded_best_is_read() {
+    let mut db = Db::open();
+    db.setup(&[
+        "CREATE TABLE t (a int, b text, v int UNIQUE, w int, PRIMARY KEY (a, b))",
+        "CREATE INDEX t_w ON t (w, v)",
+        "CREATE INDEX t_lower ON t (lower(b))",
+        "CREATE MATERIALIZED VIEW m AS SELECT w, count(*) AS n FROM t GROUP BY w",
+        "CREATE INDEX m_n ON m (n)",
+    ])
+    .await;
+    for (query, access) in [
+        ("SELECT * FROM t WHERE v = 3", "IndexLookup: t using t_v_key ranges=1"),
+        ("SELECT * FROM t WHERE v = 3 AND w = 4", "IndexLookup: t using t_v_key"),
+        ("SELECT * FROM t WHERE w = 3 AND a > 4", "IndexLookup: t using t_w"),
+        ("SELECT * FROM t WHERE w IN (1, 2) AND v > 4", "IndexLookup: t using t_w ranges=2"),
+        ("SELECT * FROM t WHERE w = 3 AND a = 1 AND b = 'x'", "KeyLookup: t keys=1"),
+        ("SELECT * FROM t WHERE a = 1 AND w > 4", "KeyRange: t"),
+        ("SELECT * FROM t WHERE lower(b) = 'x'", "IndexLookup: t using t_lower"),
+        ("SELECT * FROM t WHERE upper(b) = 'X'", "RelationScan: t"),
+        ("SELECT * FROM m WHERE n = 2", "IndexLookup: m using m_n"),
+        ("UPDATE t SET v = 4 WHERE v = 3", "IndexLookup: t using t_v_key"),
+        ("DELETE FROM t WHERE w = 3", "IndexLookup: t using t_w"),
+    ] {
+        let plan = db.run(&format!("EXPLAIN {query}")).await;
+        assert!(plan.contains(access), "{query}: {plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn views_are_explained_by_stage() {
     let mut db = Db::open();
     db.setup(&[
