@@ -44,7 +44,7 @@ pub struct Settings {
     /// `session` as it was when the transaction block began.
     at_begin: Option<Values>,
     changed: BTreeSet<&'static str>,
-    /// How often a value was set: what was bound under another version may mean something else now.
+    /// How often a value changed: what was bound under another version may mean something else now.
     version: u64,
     /// All values by lower-case name, once they were asked for under this version.
     known: OnceLock<Arc<BTreeMap<String, String>>>,
@@ -146,7 +146,7 @@ impl Settings {
         Arc::clone(self.known.get_or_init(|| Arc::new(all().collect())))
     }
 
-    /// Changes whenever a value may have changed.
+    /// Changes with every value that a statement's meaning may depend on.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -213,17 +213,11 @@ impl Settings {
         self.current.get(&name.to_ascii_lowercase()).cloned().unwrap_or_else(default)
     }
 
-    fn changes(&mut self) {
-        self.version += 1;
-        self.known = OnceLock::new();
-    }
-
     fn put(&mut self, name: &str, value: Option<String>, scope: Scope) {
         let store = |values: &mut Values| match &value {
             Some(value) => values.insert(name.to_string(), value.clone()),
             None => values.remove(name),
         };
-        self.changes();
         let before = store(&mut self.current);
         if scope == Scope::Session {
             store(&mut self.session);
@@ -234,7 +228,6 @@ impl Settings {
     }
 
     fn replace_current(&mut self, values: Values) {
-        self.changes();
         let before = std::mem::replace(&mut self.current, values);
         let names: Vec<String> = before.keys().chain(self.current.keys()).cloned().collect();
         for name in names {
@@ -245,6 +238,9 @@ impl Settings {
     }
 
     fn note_change(&mut self, name: &str) {
+        self.known = OnceLock::new();
+        // What a transaction may do changes with every BEGIN and decides nothing about a name or a literal.
+        self.version += u64::from(!name.starts_with("transaction_"));
         self.changed.extend(REPORTED.iter().find(|r| r.eq_ignore_ascii_case(name)));
     }
 }

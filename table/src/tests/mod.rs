@@ -8,6 +8,7 @@ mod ddl_blocks;
 mod dml;
 mod explain;
 mod failures;
+mod kept;
 mod recovery;
 mod sessions;
 mod transactions;
