@@ -8,6 +8,7 @@
 //! refuses them first), since constant folding would freeze its value.
 
 pub mod merge_calc;
+pub mod null_safe;
 
 use std::sync::Arc;
 
@@ -36,7 +37,9 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
         .without_query_execution_start_time()
         .filter_null_keys(false)
         .with_skip_failing_rules(false);
-    Optimizer::with_rules(logical_rules()).optimize(plan, &context, |_, _| {}).map_err(from_datafusion)
+    Optimizer::with_rules(null_safe::null_safe(logical_rules()))
+        .optimize(plan, &context, |_, _| {})
+        .map_err(from_datafusion)
 }
 
 /// DataFusion's rules that suit a continuous query, in DataFusion's order.

@@ -11,11 +11,13 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionConfig;
 use weir_common::Result;
 use weir_common::config::EngineConfig;
 use weir_exec::error::from_datafusion;
+use weir_planner::rules::null_safe::null_safe;
 
 /// Consumers named in the message of a query that ran out of memory.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -45,6 +47,7 @@ impl BatchEngine {
             .with_config(session)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rules(null_safe(Optimizer::new().rules))
             .build();
         Ok(BatchEngine { state })
     }
