@@ -16,6 +16,7 @@ use weir_common::{Error, Result, SqlState};
 use weir_exec::functions;
 
 use super::bind_grouping::Groups;
+use super::correlation::{outer_columns, query_of};
 use super::scope::ScopeColumn;
 use super::typed::Typed;
 use super::{Binder, plan_error};
@@ -154,10 +155,7 @@ impl Binder<'_> {
         let _ = expr.apply(|e| {
             let columns: Vec<Column> = match e {
                 Expr::Column(column) => vec![column.clone()],
-                Expr::ScalarSubquery(s) => outer_columns(&s.outer_ref_columns),
-                Expr::Exists(e) => outer_columns(&e.subquery.outer_ref_columns),
-                Expr::InSubquery(e) => outer_columns(&e.subquery.outer_ref_columns),
-                _ => Vec::new(),
+                e => query_of(e).map(outer_columns).unwrap_or_default(),
             };
             let is_stray = |c: &Column| !outputs.contains(c) && scope.iter().any(|s| s.column == *c);
             stray = columns.into_iter().find(is_stray);
@@ -234,14 +232,6 @@ fn aggregates_in(expr: &Expr) -> Vec<Expr> {
         Ok(TreeNodeRecursion::Continue)
     });
     calls
-}
-
-fn outer_columns(exprs: &[Expr]) -> Vec<Column> {
-    let column = |e: &Expr| match e {
-        Expr::OuterReferenceColumn(_, column) => Some(column.clone()),
-        _ => None,
-    };
-    exprs.iter().filter_map(column).collect()
 }
 
 fn distinct(exprs: Vec<Expr>) -> Vec<Expr> {

@@ -1,6 +1,5 @@
 //! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, and functions.
 
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, NullHandling};
 use datafusion::logical_expr::expr::Unnest;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
@@ -15,6 +14,7 @@ use super::bind_expr::ExprContext;
 use super::bind_function::function_name;
 use super::bind_lateral::is_lateral;
 use super::bind_set_function::{contains_set, unnest_lists};
+use super::correlation::holds_query;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::system_call::registered;
 use super::{Binder, plan_error};
@@ -378,8 +378,5 @@ pub(crate) fn one_row() -> Result<LogicalPlan> {
 
 /// Whether an expression names no row.
 fn stands_alone(expr: &Expr) -> bool {
-    let is_query = |e: &Expr| matches!(e, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
-    expr.column_refs().is_empty()
-        && !expr.contains_outer()
-        && !expr.exists(|e| Ok(is_query(e))).unwrap_or(true)
+    expr.column_refs().is_empty() && !expr.contains_outer() && !holds_query(expr)
 }

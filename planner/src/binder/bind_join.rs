@@ -1,7 +1,6 @@
 //! JOIN: inner, outer and cross joins, with ON, USING and NATURAL.
 
 use datafusion::common::JoinType;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName};
@@ -10,7 +9,7 @@ use weir_common::{Error, Result, SqlState};
 use super::bind_expr::ExprContext;
 use super::bind_lateral::{Lateral, is_lateral};
 use super::bind_operator::balanced;
-use super::decorrelate::is_query;
+use super::correlation::holds_query;
 use super::scope::{Relation, Scope, ScopeColumn, reference};
 use super::{Binder, plan_error};
 use crate::parser::fold;
@@ -63,7 +62,7 @@ impl Binder<'_> {
         let within = |expr: &Expr, schema: &datafusion::common::DFSchema| {
             let refs = expr.column_refs();
             let named = !refs.is_empty() && refs.iter().all(|c| schema.has_column(c));
-            named && !expr.contains_outer() && !holds_subquery(expr)
+            named && !expr.contains_outer() && !holds_query(expr)
         };
         let (mut left_keys, mut right_keys, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for part in split_conjunction_owned(condition) {
@@ -84,7 +83,7 @@ impl Binder<'_> {
         }
         // Of an inner join WHERE says the same, and there every subquery has its rules.
         let (above, rest): (Vec<Expr>, Vec<Expr>) =
-            rest.into_iter().partition(|part| join_type == JoinType::Inner && holds_subquery(part));
+            rest.into_iter().partition(|part| join_type == JoinType::Inner && holds_query(part));
         let filter = (!rest.is_empty()).then(|| balanced(rest, Operator::And));
         let builder = LogicalPlanBuilder::from(left);
         let joined = match left_keys.is_empty() {
@@ -181,10 +180,6 @@ impl Binder<'_> {
             _ => Ok(unqualified(left)),
         }
     }
-}
-
-fn holds_subquery(expr: &Expr) -> bool {
-    expr.exists(|e| Ok(is_query(e))).unwrap_or(false)
 }
 
 fn one_of<'c>(columns: &'c [ScopeColumn], name: &str, side: &str) -> Result<&'c ScopeColumn> {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{Expr as SqlExpr, Join, JoinConstraint, Query, Spanned, TableAlias, TableFactor};
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::ExprContext;
-use super::bind_subquery::subquery;
-use super::decorrelate::{is_plain_choice, outer_columns};
+use super::correlation::{is_plain_choice, outer_columns, reaches_through, subquery};
 use super::scope::{Relation, Scope};
 use super::{Binder, plan_error};
 
@@ -117,17 +117,28 @@ impl Binder<'_> {
     }
 
     fn apply_lateral(&self, left: Relation, right: Relation, join: JoinType) -> Result<Relation> {
-        let subquery = subquery(right.plan);
-        let named = outer_columns(&subquery);
-        if named.is_empty() {
-            let plan = Arc::unwrap_or_clone(subquery.subquery);
-            return self.cross(left, Relation { plan, columns: right.columns });
+        let mut subquery = subquery(right.plan);
+        let (own, further): (Vec<Column>, Vec<Column>) =
+            outer_columns(&subquery).into_iter().partition(|c| left.plan.schema().has_column(c));
+        if own.is_empty() {
+            let right = Relation { plan: Arc::unwrap_or_clone(subquery.subquery), columns: right.columns };
+            return match join {
+                JoinType::Inner => self.cross(left, right),
+                _ => self.join_always(left, right, join),
+            };
         }
-        let own = named.iter().all(|c| left.plan.schema().has_column(c));
+        let reaches_through = reaches_through(&subquery);
+        if reaches_through {
+            let plan = Arc::unwrap_or_clone(subquery.subquery);
+            subquery.subquery = Arc::new(self.decorrelate(self.restate_membership(plan)?)?);
+        }
         // DataFusion makes a join of a plain choice by equality, but of an outer one without its condition.
-        let is_left_to_rules = join == JoinType::Inner && is_plain_choice(&subquery.subquery);
-        let plan = if own && !is_left_to_rules {
-            self.apply_subquery(left.plan, &subquery.subquery, &named, join)?
+        let is_left_to_rules = join == JoinType::Inner
+            && further.is_empty()
+            && !reaches_through
+            && is_plain_choice(&subquery.subquery);
+        let plan = if !is_left_to_rules {
+            self.apply_subquery(left.plan, &subquery.subquery, &own, join)?
         } else {
             LogicalPlanBuilder::from(left.plan)
                 .join_on(LogicalPlan::Subquery(subquery), join, Vec::<Expr>::new())

@@ -1,5 +1,6 @@
 //! Queries: WITH, the body, ORDER BY and LIMIT.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
@@ -54,6 +55,9 @@ impl Binder<'_> {
             let order_by = order_by_of(query)?;
             let relation = self.bind_set_expr(&query.body, order_by, &inner)?;
             let relation = self.bind_limit(relation, query, &inner)?;
+            if !ctes.is_empty() {
+                self.bind_unread(&inner)?;
+            }
             Ok(Bound { relation, ordered: !order_by.is_empty() })
         })
     }
@@ -74,9 +78,28 @@ impl Binder<'_> {
                     .at(position));
             }
             let columns = cte.alias.columns.iter().map(|c| c.name.clone()).collect();
-            ctes.push(Cte { visible: ctes.len(), name, query: Arc::new((*cte.query).clone()), columns });
+            let id = self.next_name.replace(self.next_name.get() + 1);
+            let query = Arc::new((*cte.query).clone());
+            ctes.push(Cte { id, visible: ctes.len(), name, query, columns, read: Cell::new(false) });
         }
         Ok(ctes)
+    }
+
+    /// A WITH query, wherever it is read.
+    pub(crate) fn bind_cte(&self, cte: &Cte, seen: &Scope<'_>) -> Result<Relation> {
+        let bind = || self.deeper(|| self.bind_query(&cte.query, seen)).map(|bound| bound.relation);
+        let relation = if cte.read.replace(true) { self.repeated(bind)? } else { bind()? };
+        let mut relation = self.settle(relation)?;
+        self.rename(&mut relation.columns, &cte.name, &cte.columns)?;
+        Ok(relation)
+    }
+
+    /// What nothing reads has to be right as well. The last one may be all that reads the others.
+    pub(crate) fn bind_unread(&self, scope: &Scope<'_>) -> Result<()> {
+        for cte in scope.ctes.iter().rev().filter(|cte| !cte.read.get()) {
+            self.bind_cte(cte, &scope.seen_by(cte))?;
+        }
+        Ok(())
     }
 
     /// The body of a query; the ORDER BY of a SELECT is bound with it, since it may name what is not selected.

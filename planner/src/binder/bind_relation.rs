@@ -93,10 +93,7 @@ impl Binder<'_> {
         if wanted.schema.is_none()
             && let Some((cte, seen)) = scope.find_cte(&wanted.name)
         {
-            let bound = self.deeper(|| self.bind_query(&cte.query, &seen))?;
-            let mut relation = self.settle(bound.relation)?;
-            self.rename(&mut relation.columns, &cte.name, &cte.columns).map_err(|e| e.at(position))?;
-            return Ok(relation);
+            return self.bind_cte(cte, &seen).map_err(|e| e.at(position));
         }
         let found = self.lookup(&wanted).ok_or_else(|| wanted.missing().at(position))?;
         match found {
@@ -207,9 +204,12 @@ impl Binder<'_> {
             return Err(Error::internal(format!("view \"{}\" is not a query", object.name)));
         };
         self.view_depth.set(self.view_depth.get() + 1);
-        let bound = self.within_text(Arc::clone(source), || self.bind_query(query, &Scope::default()));
+        let bound = self.repeated(|| {
+            let bind = || self.bind_query(query, &Scope::default());
+            self.within_text(Arc::clone(source), bind).map(|bound| bound.relation)
+        });
         self.view_depth.set(self.view_depth.get() - 1);
-        let mut relation = self.settle(bound?.relation)?;
+        let mut relation = self.settle(bound?)?;
         let schema = self.cx.catalog.schema_name(object.schema).map(str::to_owned);
         for (scope_column, column) in relation.columns.iter_mut().zip(columns) {
             scope_column.table = Some(object.name.clone());

@@ -69,12 +69,14 @@ impl Binder<'_> {
         };
         let ctes = self.bind_with(query.with.as_ref())?;
         let scope = Scope { ctes: &ctes, ..Scope::default() };
-        Ok(match body {
+        let bound = match body {
             SqlStatement::Insert(insert) => BoundStatement::Insert(self.bind_insert(insert, &scope)?),
             SqlStatement::Update(update) => BoundStatement::Update(self.bind_update(update, &scope)?),
             SqlStatement::Delete(delete) => BoundStatement::Delete(self.bind_delete(delete, &scope)?),
             _ => return Err(Error::unsupported("this statement after WITH")),
-        })
+        };
+        self.bind_unread(&scope)?;
+        Ok(bound)
     }
 
     fn bind_explain(

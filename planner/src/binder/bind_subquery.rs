@@ -1,18 +1,19 @@
 //! Subqueries in expressions: EXISTS, IN, ANY/ALL, scalar, ARRAY(…); correlated ones through outer references.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{ScalarValue, Spans};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InSubquery};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit};
 use sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Query, Spanned};
 use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::functions;
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_operator::{balanced, not_if, operator_name};
-use super::scope::{Relation, ScopeColumn, reference};
+use super::correlation::subquery;
+use super::scope::{Relation, Scope, ScopeColumn, reference};
 use super::single_value::single_value;
 use super::system_call;
 use super::typed::Typed;
@@ -21,7 +22,7 @@ use super::{Binder, plan_error};
 impl Binder<'_> {
     pub(crate) fn bind_scalar_subquery(&self, query: &Query, cx: ExprContext<'_>) -> Result<Typed> {
         let position = self.span_position(query.span());
-        let (relation, column) = self.bind_single_column(query, cx)?;
+        let ((relation, column), name) = self.bind_single_column(query, cx)?;
         if relation.plan.max_rows().is_some_and(|rows| rows <= 1) {
             return Ok(Typed::new(Expr::ScalarSubquery(subquery(relation.plan)), column.ty, position));
         }
@@ -33,7 +34,7 @@ impl Binder<'_> {
             vec![],
             None,
         );
-        let name = self.unique("subquery");
+        let name = format!("subquery{name}");
         let call = Expr::AggregateFunction(aggregate).alias(name);
         let plan = LogicalPlanBuilder::from(relation.plan)
             .aggregate(Vec::<Expr>::new(), vec![call])
@@ -44,7 +45,7 @@ impl Binder<'_> {
 
     pub(crate) fn bind_exists(&self, query: &Query, negated: bool, cx: ExprContext<'_>) -> Result<Typed> {
         let position = self.span_position(query.span());
-        let relation = self.bind_subquery(query, cx)?;
+        let (relation, _) = self.bind_subquery(query, cx)?;
         let exists = Exists::new(subquery(relation.plan), negated);
         Ok(Typed::new(Expr::Exists(exists), SqlType::Bool, position))
     }
@@ -64,13 +65,13 @@ impl Binder<'_> {
         }
         let operand = self.bind_expr(operand, cx)?;
         let start = operand.position;
-        let (relation, column) = self.bind_single_column(query, cx)?;
+        let ((relation, column), name) = self.bind_single_column(query, cx)?;
         let item = Typed::new(Expr::Column(column.column), column.ty, None);
         let (left, right) = self.comparable(operand, item, position)?;
         let plan = match right {
             Expr::Column(_) => relation.plan,
             right => {
-                let name = self.unique("item");
+                let name = format!("item{name}");
                 LogicalPlanBuilder::from(relation.plan)
                     .project(vec![right.alias(name)])
                     .and_then(LogicalPlanBuilder::build)
@@ -131,7 +132,8 @@ impl Binder<'_> {
         let mut value = self.bind_expr(left, cx)?;
         let start = value.position;
         value.expr = self.from_outside(value.expr, cx).map_err(|e| e.at(start))?;
-        let (relation, column) = self.bind_single_column(query, cx)?;
+        let ((relation, column), _) = self.bind_single_column(query, cx)?;
+        self.repeat(&relation.plan, 1)?;
         let item = Typed::new(Expr::Column(column.column), column.ty, None);
         let test = self.operator(&symbol, value, item, position)?.expr;
         let exists = |condition: Expr| -> Result<Box<Expr>> {
@@ -233,7 +235,7 @@ impl Binder<'_> {
         position: Option<usize>,
         cx: ExprContext<'_>,
     ) -> Result<Typed> {
-        let (relation, column) = self.bind_single_column(query, cx)?;
+        let ((relation, column), name) = self.bind_single_column(query, cx)?;
         let ty = SqlType::Array(Box::new(column.ty.clone()));
         let resolved = functions::resolve_aggregate("array_agg", std::slice::from_ref(&column.ty))?
             .ok_or_else(|| Error::internal("array_agg is missing"))?;
@@ -247,7 +249,7 @@ impl Binder<'_> {
             order_by,
             None,
         );
-        let name = self.unique("array");
+        let name = format!("array{name}");
         let plan = LogicalPlanBuilder::from(input)
             .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(call).alias(name)])
             .and_then(LogicalPlanBuilder::build)
@@ -258,17 +260,32 @@ impl Binder<'_> {
         Ok(Typed::new(super::bind_operator::if_then_else(is_null, empty, array), ty, position))
     }
 
-    fn bind_subquery(&self, query: &Query, cx: ExprContext<'_>) -> Result<Relation> {
-        let scope = cx.scope.inner();
-        Ok(self.bind_query(query, &scope)?.relation)
+    /// A subquery, and how to end the names of what is made of it. The same text in the same place is bound once: only
+    /// then are expressions that hold it equal, as GROUP BY asks of them, and computed once.
+    fn bind_subquery(&self, query: &Query, cx: ExprContext<'_>) -> Result<(Relation, String)> {
+        let key = SubqueryKey::of(query, cx.scope);
+        if let Some(known) = key.as_ref().and_then(|key| self.subqueries.borrow().get(key).cloned()) {
+            return Ok(known);
+        }
+        let relation = self.bind_query(query, &cx.scope.inner())?.relation;
+        let bound = (relation, self.unique(""));
+        if let Some(key) = key.filter(|_| !is_volatile(&bound.0.plan)) {
+            self.subqueries.borrow_mut().insert(key, bound.clone());
+        }
+        Ok(bound)
     }
 
-    fn bind_single_column(&self, query: &Query, cx: ExprContext<'_>) -> Result<(Relation, ScopeColumn)> {
-        let mut relation = self.bind_subquery(query, cx)?;
+    /// A subquery with its only column.
+    fn bind_single_column(
+        &self,
+        query: &Query,
+        cx: ExprContext<'_>,
+    ) -> Result<((Relation, ScopeColumn), String)> {
+        let (mut relation, name) = self.bind_subquery(query, cx)?;
         match (relation.columns.pop(), relation.columns.is_empty()) {
             (Some(column), true) => {
                 let ty = if column.ty == SqlType::Unknown { SqlType::Text } else { column.ty.clone() };
-                Ok((relation, ScopeColumn { ty, ..column }))
+                Ok(((relation, ScopeColumn { ty, ..column }), name))
             }
             _ => Err(Error::new(SqlState::SYNTAX_ERROR, "subquery must return only one column")
                 .at(self.span_position(query.span()))),
@@ -276,8 +293,43 @@ impl Binder<'_> {
     }
 }
 
-/// A plan as DataFusion's subquery, with its outer references.
-pub(crate) fn subquery(plan: LogicalPlan) -> Subquery {
-    let outer_ref_columns = plan.all_out_ref_exprs();
-    Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() }
+/// Bound subqueries by what they are.
+pub(crate) type KnownSubqueries = HashMap<SubqueryKey, (Relation, String)>;
+
+/// A subquery as it is written, and all that its names can mean.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct SubqueryKey {
+    query: Query,
+    /// The columns and the WITH queries of every level around it.
+    levels: Vec<(Vec<Column>, Vec<usize>)>,
+}
+
+impl SubqueryKey {
+    /// None where there is no FROM clause to know the place by.
+    fn of(query: &Query, scope: &Scope<'_>) -> Option<SubqueryKey> {
+        if scope.columns.is_empty() {
+            return None;
+        }
+        let mut levels = Vec::new();
+        let mut level = Some(scope);
+        while let Some(scope) = level {
+            let columns = scope.columns.iter().map(|c| c.column.clone()).collect();
+            levels.push((columns, scope.ctes.iter().map(|cte| cte.id).collect()));
+            level = scope.parent;
+        }
+        Some(SubqueryKey { query: query.clone(), levels })
+    }
+}
+
+/// Whether a plan gives something else each time.
+fn is_volatile(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // The closure cannot fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    found
 }

@@ -40,10 +40,13 @@ pub(crate) struct Domain {
 impl Binder<'_> {
     /// The distinct values of `outer` in `plan`.
     pub(crate) fn domain(&self, plan: &LogicalPlan, outer: &[Column]) -> Result<Domain> {
+        let (plan, sources) = where_from(plan, outer.to_vec());
+        self.repeat(plan, 1)?;
         let columns: Vec<(Column, Column)> =
             outer.iter().map(|c| (c.clone(), Column::new_unqualified(self.unique(&c.name)))).collect();
+        let named = sources.into_iter().zip(&columns);
         let exprs: Vec<Expr> =
-            columns.iter().map(|(from, to)| Expr::Column(from.clone()).alias(to.name.clone())).collect();
+            named.map(|(source, (_, to))| Expr::Column(source).alias(to.name.clone())).collect();
         let plan = LogicalPlanBuilder::from(plan.clone())
             .project(exprs)
             .and_then(LogicalPlanBuilder::distinct)
@@ -127,6 +130,7 @@ impl Binder<'_> {
         }
         let outputs: Vec<Column> =
             grouped.schema().columns().into_iter().skip(domain.columns.len()).collect();
+        self.repeat(&domain.plan, 1)?;
         let marker = Column::new_unqualified(self.unique("found"));
         let mut inner = Vec::new();
         let mut right = Vec::new();
@@ -182,6 +186,7 @@ impl Binder<'_> {
     }
 
     fn copy_domain(&self, domain: &Domain) -> Result<Domain> {
+        self.repeat(&domain.plan, 1)?;
         let columns: Vec<(Column, Column)> = domain
             .columns
             .iter()
@@ -253,6 +258,7 @@ impl Binder<'_> {
     }
 
     fn push_into_union(&self, union: &Union, domain: &Domain) -> Result<LogicalPlan> {
+        self.repeat(&domain.plan, union.inputs.len().saturating_sub(1))?;
         let inputs: Result<Vec<Arc<LogicalPlan>>> = union
             .inputs
             .iter()
@@ -306,6 +312,42 @@ impl Domain {
     fn replace_all(&self, exprs: &[Expr]) -> Result<Vec<Expr>> {
         exprs.iter().map(|e| self.replace(e.clone())).collect()
     }
+}
+
+/// The plan furthest down that has the same values of these columns, and what they are there. So a subquery that was
+/// joined already is not part of the next one's domain: n of them would make 2ⁿ copies of what is below.
+fn where_from(plan: &LogicalPlan, columns: Vec<Column>) -> (&LogicalPlan, Vec<Column>) {
+    let below = match plan {
+        LogicalPlan::Join(join) if join.join_type == JoinType::Left => Some((&join.left, columns.clone())),
+        LogicalPlan::Window(window) => Some((&window.input, columns.clone())),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => Some((&sort.input, columns.clone())),
+        LogicalPlan::Distinct(Distinct::All(input)) => Some((input, columns.clone())),
+        LogicalPlan::Projection(projection) => {
+            passed_on(plan, &projection.expr, &columns).map(|columns| (&projection.input, columns))
+        }
+        LogicalPlan::Aggregate(aggregate) if !aggregate.group_expr.is_empty() => {
+            passed_on(plan, &aggregate.group_expr, &columns).map(|columns| (&aggregate.input, columns))
+        }
+        _ => None,
+    };
+    match below {
+        Some((input, below)) if below.iter().all(|c| input.schema().has_column(c)) => {
+            where_from(input, below)
+        }
+        _ => (plan, columns),
+    }
+}
+
+/// Which columns of the input these columns of `plan` are, by the expressions that its first columns are made by.
+fn passed_on(plan: &LogicalPlan, exprs: &[Expr], columns: &[Column]) -> Option<Vec<Column>> {
+    let source = |column: &Column| {
+        let index = plan.schema().maybe_index_of_column(column)?;
+        match exprs.get(index)?.clone().unalias() {
+            Expr::Column(source) => Some(source),
+            _ => None,
+        }
+    };
+    columns.iter().map(source).collect()
 }
 
 /// What an aggregate gives where there was no row.

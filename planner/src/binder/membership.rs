@@ -15,15 +15,14 @@
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InSubquery};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit,
 };
 use datafusion::scalar::ScalarValue;
 use weir_common::Result;
 use weir_exec::functions;
 
 use super::bind_operator::{binary, not_if};
-use super::bind_subquery::subquery;
-use super::decorrelate::unnests_outer;
+use super::correlation::{makes_semi_join, outer_columns, subquery};
 use super::{Binder, plan_error};
 
 type DfResult<T> = datafusion::common::Result<T>;
@@ -35,6 +34,7 @@ impl Binder<'_> {
             if node.inputs().len() != 1 || !has_test(&node) {
                 return Ok(Transformed::no(node));
             }
+            self.count_tests(&node).map_err(weir_exec::error::into_datafusion)?;
             let outer = node.inputs()[0].clone();
             let is_filter = matches!(node, LogicalPlan::Filter(_));
             node.map_expressions(|expr| match is_filter {
@@ -45,13 +45,29 @@ impl Binder<'_> {
         Ok(rewritten.map_err(plan_error)?.data)
     }
 
+    /// What the tests of a node may come to: each takes its rows three times.
+    fn count_tests(&self, node: &LogicalPlan) -> Result<()> {
+        let mut counted = Ok(());
+        for expr in node.expressions() {
+            // The closure cannot fail.
+            let _ = expr.apply(|e| {
+                if let (Expr::InSubquery(test), Ok(())) = (e, &counted) {
+                    counted = self.repeat(&test.subquery.subquery, 2);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+        }
+        counted
+    }
+
     /// An expression whose value counts, with its NULLs.
     fn value(&self, expr: Expr, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
         let tests = tests_to_exists(expr, outer)?;
         tests.transform_data(|expr| {
             expr.transform_up(|e| match &e {
                 Expr::Exists(exists) if exists.subquery.outer_ref_columns.is_empty() => {
-                    Ok(Transformed::yes(self.any_row(exists)?))
+                    let any = self.any_row(&exists.subquery.subquery)?;
+                    Ok(Transformed::yes(not_if(exists.negated, Expr::ScalarSubquery(any))))
                 }
                 _ => Ok(Transformed::no(e)),
             })
@@ -59,7 +75,7 @@ impl Binder<'_> {
     }
 
     /// `(SELECT count(*) > 0 FROM S)`.
-    fn any_row(&self, exists: &Exists) -> DfResult<Expr> {
+    pub(crate) fn any_row(&self, rows: &LogicalPlan) -> DfResult<Subquery> {
         let resolved =
             functions::resolve_aggregate("count", &[]).map_err(weir_exec::error::into_datafusion)?;
         let Some(resolved) = resolved else {
@@ -67,12 +83,12 @@ impl Binder<'_> {
         };
         let one = vec![lit(1i64)];
         let count = AggregateFunction::new_udf(resolved.udaf, one, false, None, vec![], None);
-        let (rows, found) = (self.unique("rows"), self.unique("found"));
-        let plan = LogicalPlanBuilder::from(exists.subquery.subquery.as_ref().clone())
-            .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(count).alias(rows.clone())])?
-            .project([Expr::Column(rows.as_str().into()).gt(lit(0i64)).alias(found)])?
+        let (number, found) = (self.unique("rows"), self.unique("found"));
+        let plan = LogicalPlanBuilder::from(rows.clone())
+            .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(count).alias(number.clone())])?
+            .project([Expr::Column(number.as_str().into()).gt(lit(0i64)).alias(found)])?
             .build()?;
-        Ok(not_if(exists.negated, Expr::ScalarSubquery(subquery(plan))))
+        Ok(subquery(plan))
     }
 }
 
@@ -94,9 +110,9 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
             }
             inner => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
         },
-        Expr::InSubquery(test) if !test.negated => match unnests_outer(&test.subquery.subquery) {
-            true => Parts::of(&test, outer)?.equal(false),
-            false => Ok(Expr::InSubquery(test)),
+        Expr::InSubquery(test) if !test.negated => match is_semi_join(&test, outer) {
+            true => Ok(Expr::InSubquery(test)),
+            false => Parts::of(&test, outer)?.equal(false),
         },
         Expr::InSubquery(test) if top && is_anti_join(&test) => Ok(Expr::InSubquery(test)),
         Expr::InSubquery(test) => {
@@ -108,6 +124,13 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
         }
         other => Ok(tests_to_exists(other, outer)?.data),
     }
+}
+
+/// Whether DataFusion's semi join says what this `IN` says: it does unless the subquery reaches further out than `outer`,
+/// or does more than choose rows by what it names there.
+fn is_semi_join(test: &InSubquery, outer: &LogicalPlan) -> bool {
+    outer_columns(&test.subquery).iter().all(|c| outer.schema().has_column(c))
+        && makes_semi_join(&test.subquery, false)
 }
 
 /// Whether DataFusion's anti join says what this `NOT IN` says: it does for a column. Of another value it makes a

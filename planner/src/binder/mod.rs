@@ -46,6 +46,8 @@ mod bind_type;
 mod bind_update;
 mod bind_values;
 mod bind_window;
+mod budget;
+mod correlation;
 mod decorrelate;
 mod dependent_join;
 mod grouping_sets;
@@ -77,6 +79,8 @@ use crate::ast::ParsedStatement;
 use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
 use crate::position::SourceText;
+
+use self::bind_subquery::KnownSubqueries;
 
 pub use bind_type::sql_type;
 
@@ -118,6 +122,10 @@ pub(crate) struct Binder<'a> {
     /// Sequences that the defaults of a table to be created use.
     used_sequences: RefCell<BTreeSet<ObjectId>>,
     depth: Cell<usize>,
+    /// Plan nodes that are there because something is repeated.
+    repeated: Cell<usize>,
+    /// Correlated subqueries that were bound: one that is written again in the same place is the same.
+    subqueries: RefCell<KnownSubqueries>,
     view_depth: Cell<usize>,
     /// Whether the query will run for ever: then it may not depend on the session or the time.
     continuous: Cell<bool>,
@@ -138,6 +146,8 @@ impl<'a> Binder<'a> {
             depends_on: RefCell::default(),
             used_sequences: RefCell::default(),
             depth: Cell::new(0),
+            repeated: Cell::new(0),
+            subqueries: RefCell::default(),
             view_depth: Cell::new(0),
             continuous: Cell::new(false),
             mentions: RefCell::default(),

@@ -3,6 +3,7 @@
 //! A scope is what one FROM clause made; its parent is the query around it, whose columns are *outer references*.
 //! WITH queries are found through the same chain.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -41,11 +42,15 @@ pub(crate) struct Relation {
 /// A WITH query.
 #[derive(Clone)]
 pub(crate) struct Cte {
+    /// Its own in the statement.
+    pub id: usize,
     pub name: String,
     pub query: Arc<sqlparser::ast::Query>,
     pub columns: Vec<Ident>,
     /// How many WITH queries before it it can name.
     pub visible: usize,
+    /// Whether something has read it.
+    pub read: Cell<bool>,
 }
 
 /// The names visible at one place of a statement.
@@ -74,13 +79,17 @@ impl<'p> Scope<'p> {
         Scope { columns: &[], ctes: &[], parent: Some(self) }
     }
 
+    /// The scope in which a WITH query of this level was written.
+    pub(crate) fn seen_by(&self, cte: &Cte) -> Scope<'_> {
+        Scope { columns: &[], ctes: &self.ctes[..cte.visible], parent: self.parent }
+    }
+
     /// The innermost WITH query of this name, with the scope it was written in.
     pub(crate) fn find_cte(&self, name: &str) -> Option<(&Cte, Scope<'_>)> {
         let mut scope = Some(self);
         while let Some(level) = scope {
             if let Some(cte) = level.ctes.iter().rev().find(|cte| cte.name == name) {
-                let seen = Scope { columns: &[], ctes: &level.ctes[..cte.visible], parent: level.parent };
-                return Some((cte, seen));
+                return Some((cte, level.seen_by(cte)));
             }
             scope = level.parent;
         }
@@ -94,19 +103,13 @@ impl Binder<'_> {
         let position = parts.first().and_then(|p| self.span_position(p.span));
         let names: Vec<String> = parts.iter().map(fold).collect();
         let mut level = Some(scope);
-        let (mut outer, mut crossed) = (false, false);
+        let mut outer = false;
         while let Some(scope) = level {
             if let Some(found) = find(scope.columns, &names).map_err(|e| e.at(position))? {
-                if crossed {
-                    return Err(Error::unsupported("a subquery that names columns of a query further out")
-                        .with_hint("Join the relation in each query between, and name its columns there.")
-                        .at(position));
-                }
                 self.mention(found, &names, position);
                 return Ok(reference(found, outer, position));
             }
             level = scope.parent;
-            crossed |= outer && !scope.columns.is_empty();
             outer = true;
         }
         if let Some(row) = self.whole_row(&names, scope, position) {

@@ -171,3 +171,27 @@ fn limits_and_depth() {
     // Statements are bound on threads with a stack of this size.
     std::thread::Builder::new().stack_size(16 << 20).spawn(bind).unwrap().join().unwrap();
 }
+
+#[test]
+fn what_repeats_itself_too_often() {
+    let refused = |sql: &str| {
+        let error = bind_one(sql, &context()).unwrap_err();
+        assert_eq!((error.state().0, error.message()), ("54001", "statement is too complex"), "{sql}");
+    };
+    let mut test = "id = 1".to_owned();
+    let mut every = "id = 1".to_owned();
+    let mut queries = "c0 as (select id from orders)".to_owned();
+    let mut derived = "(select id from orders)".to_owned();
+    for i in 0..20 {
+        test = format!("(id in (select id from orders where {test})) is not true");
+        every = format!("id > all (select id from orders where {every})");
+        queries = format!("{queries}, c{} as (select a.id from c{i} a, c{i} b)", i + 1);
+        derived = format!(
+            "(select id, (select count(*) from orders o where o.id < d{i}.id) from {derived} d{i} where id > all (select id from orders where id < d{i}.id))"
+        );
+    }
+    refused(&format!("select id from orders where {test}"));
+    refused(&format!("select id from orders where {every}"));
+    refused(&format!("with {queries} select count(*) from c20"));
+    refused(&format!("select id from {derived} d"));
+}

@@ -1,0 +1,168 @@
+//! What a subquery names outside of itself, and what shapes DataFusion decorrelates by itself.
+//!
+//! Place in the flow: asked by everything that rewrites subqueries. A subquery may name columns of any query around
+//! it; [`subquery`] collects all of them, those that queries inside it name too, so that each level knows what is
+//! still free. Invariant: columns have unique names, so a reference is free in a plan that does not make its column.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Spans};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, FetchType, JoinType, LogicalPlan, Operator, SkipType, Subquery,
+};
+
+use super::single_value::SINGLE_VALUE;
+
+/// A plan as DataFusion's subquery, with all its outer references.
+pub(crate) fn subquery(plan: LogicalPlan) -> Subquery {
+    let outer_ref_columns = free_references(&plan);
+    Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() }
+}
+
+/// References to columns that the plan does not make, each once; from inside its own subqueries too.
+fn free_references(plan: &LogicalPlan) -> Vec<Expr> {
+    let mut references: Vec<Expr> = Vec::new();
+    let mut note = |expr: &Expr| {
+        if matches!(expr, Expr::OuterReferenceColumn(..)) && !references.contains(expr) {
+            references.push(expr.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    let _ = plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut note)));
+    if !references.is_empty() {
+        let mut own: HashSet<Column> = HashSet::new();
+        let _ = plan.apply_with_subqueries(|node| {
+            own.extend(node.schema().columns());
+            Ok(TreeNodeRecursion::Continue)
+        });
+        references.retain(|e| !matches!(e, Expr::OuterReferenceColumn(_, column) if own.contains(column)));
+    }
+    references
+}
+
+/// The outer columns a subquery names, each once.
+pub(crate) fn outer_columns(subquery: &Subquery) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for expr in &subquery.outer_ref_columns {
+        if let Expr::OuterReferenceColumn(_, column) = expr
+            && !columns.contains(column)
+        {
+            columns.push(column.clone());
+        }
+    }
+    columns
+}
+
+/// The subquery that an expression is.
+pub(crate) fn query_of(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(subquery),
+        Expr::Exists(exists) => Some(&exists.subquery),
+        Expr::InSubquery(test) => Some(&test.subquery),
+        Expr::SetComparison(comparison) => Some(&comparison.subquery),
+        _ => None,
+    }
+}
+
+/// Whether an expression holds a subquery.
+pub(crate) fn holds_query(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(query_of(e).is_some())).unwrap_or(true)
+}
+
+/// Whether an expression names any of these columns from a query inside the one that it is in.
+fn names_from_inside(expr: &Expr, columns: &[Column]) -> bool {
+    let named = |e: &Expr| query_of(e).is_some_and(|q| outer_columns(q).iter().any(|c| columns.contains(c)));
+    expr.exists(|e| Ok(named(e))).unwrap_or(true)
+}
+
+/// Whether a query inside a subquery names what is outside of the latter.
+pub(crate) fn reaches_through(subquery: &Subquery) -> bool {
+    let free = outer_columns(subquery);
+    let reaches = |node: &LogicalPlan| node.expressions().iter().any(|e| names_from_inside(e, &free));
+    !free.is_empty() && subquery.subquery.exists(|node| Ok(reaches(node))).unwrap_or(true)
+}
+
+/// Whether DataFusion makes a semi join of a test with this subquery: conditions on outer columns are pulled up to the
+/// join, which changes nothing only where rows are chosen, renamed or paired on the way.
+pub(crate) fn makes_semi_join(subquery: &Subquery, is_exists: bool) -> bool {
+    let free = outer_columns(subquery);
+    free.is_empty() || (!reaches_through(subquery) && pulls_up(&subquery.subquery, is_exists))
+}
+
+fn pulls_up(plan: &LogicalPlan, is_exists: bool) -> bool {
+    if plan.all_out_ref_exprs().is_empty() {
+        return true;
+    }
+    let plain = match plan {
+        LogicalPlan::Filter(_) | LogicalPlan::Distinct(Distinct::All(_)) => true,
+        LogicalPlan::Projection(_) => !plan.contains_outer_reference(),
+        LogicalPlan::Join(join) => join.join_type == JoinType::Inner && !plan.contains_outer_reference(),
+        LogicalPlan::Limit(limit) => {
+            let some = matches!(limit.get_fetch_type(), Ok(FetchType::Literal(fetch)) if fetch != Some(0));
+            is_exists && some && matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
+        }
+        _ => false,
+    };
+    plain && plan.inputs().into_iter().all(|input| pulls_up(input, is_exists))
+}
+
+/// An aggregate over rows that equalities with outer columns choose: what DataFusion decorrelates itself.
+pub(crate) fn is_plain_aggregate(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(p) => {
+            p.expr.iter().all(|e| !e.contains_outer()) && is_plain_aggregate(&p.input)
+        }
+        LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
+            // Rows that no outer row asks for must not count as too many.
+            !a.aggr_expr.iter().any(is_single_value)
+                && a.aggr_expr.iter().all(|e| !e.contains_outer())
+                && is_plain_choice(&a.input)
+        }
+        _ => false,
+    }
+}
+
+fn is_single_value(call: &Expr) -> bool {
+    matches!(call.clone().unalias(), Expr::AggregateFunction(call) if call.func.name() == SINGLE_VALUE)
+}
+
+/// Filters and projections where outer columns are only compared by equality with plain columns.
+pub(crate) fn is_plain_choice(plan: &LogicalPlan) -> bool {
+    if plan.all_out_ref_exprs().is_empty() {
+        return true;
+    }
+    match plan {
+        LogicalPlan::Projection(p) => {
+            p.expr.iter().all(|e| matches!(e, Expr::Column(_))) && is_plain_choice(&p.input)
+        }
+        LogicalPlan::Filter(f) => {
+            let plain = |e: &&Expr| !e.contains_outer() || is_equality_with_outer(e);
+            split_conjunction(&f.predicate).iter().all(plain) && is_plain_choice(&f.input)
+        }
+        _ => false,
+    }
+}
+
+fn is_equality_with_outer(expr: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = expr else { return false };
+    matches!(
+        (left.as_ref(), right.as_ref()),
+        (Expr::Column(_), Expr::OuterReferenceColumn(..)) | (Expr::OuterReferenceColumn(..), Expr::Column(_))
+    )
+}
+
+/// Whether a plan makes rows out of the outer row alone, each by itself: then the outer rows can stand in for the domain,
+/// copies and all, and no join is needed.
+pub(crate) fn is_row_wise(plan: &LogicalPlan) -> bool {
+    let input_too = match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Unnest(_) => true,
+        LogicalPlan::Sort(sort) => sort.fetch.is_none(),
+        LogicalPlan::Values(_) => !plan.all_out_ref_exprs().is_empty(),
+        LogicalPlan::EmptyRelation(one) => one.produce_one_row,
+        _ => false,
+    };
+    input_too && !plan.expressions().iter().any(holds_query) && plan.inputs().into_iter().all(is_row_wise)
+}
