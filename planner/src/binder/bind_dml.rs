@@ -15,7 +15,7 @@ use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_query::Bound;
-use super::bind_rules::{Writing, check_given};
+use super::bind_rules::Writing;
 use super::bind_select::Projected;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::typed_null;
@@ -67,8 +67,11 @@ impl Binder<'_> {
             return self.default_value(target);
         }
         let writing = if cx.clause == "UPDATE" { Writing::Updating } else { Writing::Inserting };
-        check_given(target, writing).map_err(|e| e.at(self.position(expr)))?;
+        let takes = self.takes_given(target, writing).map_err(|e| e.at(self.position(expr)))?;
         let typed = self.bind_expr(expr, cx)?;
+        if !takes {
+            return self.default_value(target);
+        }
         self.assign(typed, &target.column.name, &target.column.ty)
     }
 

@@ -17,7 +17,7 @@ use super::Binder;
 use super::bind_dml::row_columns;
 use super::bind_expr::ExprContext;
 use super::bind_query::Bound;
-use super::bind_rules::{Writing, check_given};
+use super::bind_rules::Writing;
 use super::bind_select::{Projected, filter};
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::Typed;
@@ -259,9 +259,11 @@ impl Binder<'_> {
         let mut projected = Projected::default();
         let mut columns = Vec::new();
         for (from, target) in relation.columns.iter().zip(targets) {
-            check_given(target, Writing::Inserting)?;
             let typed = Typed::new(Expr::Column(from.column.clone()), from.ty.clone(), None);
-            let expr = self.assign(typed, &target.column.name, &target.column.ty)?;
+            let expr = match self.takes_given(target, Writing::Inserting)? {
+                true => self.assign(typed, &target.column.name, &target.column.ty)?,
+                false => self.default_value(target)?,
+            };
             let column = projected.add(self, expr, &target.column.name);
             columns.push(ScopeColumn { column, ty: target.column.ty.clone(), origin: None, ..from.clone() });
         }

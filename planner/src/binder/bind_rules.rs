@@ -10,6 +10,7 @@ use super::Binder;
 use super::bind_dml::row_columns;
 use super::bind_expr::ExprContext;
 use super::scope::{Scope, ScopeColumn};
+use crate::ast::Overriding;
 use crate::bound::RowRules;
 use crate::parser::{fold, parse_expression};
 
@@ -132,28 +133,41 @@ impl Binder<'_> {
         }
         Ok(bound)
     }
+
+    /// Whether a column takes the value that a statement gives it; 428C9 when only the system may give it one.
+    pub(crate) fn takes_given(&self, column: &ColumnDef, writing: Writing) -> Result<bool> {
+        let overriding = match writing {
+            Writing::Inserting => self.overriding.get(),
+            Writing::Updating => Overriding::Nothing,
+        };
+        match (&column.generation, overriding) {
+            (Generation::Nothing, _) => Ok(true),
+            (Generation::Identity { .. }, Overriding::User) => Ok(false),
+            (Generation::Identity { .. }, Overriding::System) => Ok(true),
+            (Generation::Identity { kind: IdentityKind::ByDefault, .. }, _) => Ok(true),
+            (Generation::Identity { .. } | Generation::Stored(_), _) => Err(generated_always(column, writing)),
+        }
+    }
 }
 
-/// Refuses a value for a column that only the system gives values (428C9).
-pub(crate) fn check_given(column: &ColumnDef, writing: Writing) -> Result<()> {
+fn generated_always(column: &ColumnDef, writing: Writing) -> Error {
     let name = &column.column.name;
     let (detail, hint) = match &column.generation {
-        Generation::Stored(_) => (format!("Column \"{name}\" is a generated column."), None),
-        Generation::Identity { kind: IdentityKind::Always, .. } => (
+        Generation::Identity { .. } => (
             format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS."),
             Some("Use OVERRIDING SYSTEM VALUE to override."),
         ),
-        _ => return Ok(()),
+        _ => (format!("Column \"{name}\" is a generated column."), None),
     };
     let message = match writing {
         Writing::Inserting => format!("cannot insert a non-DEFAULT value into column \"{name}\""),
         Writing::Updating => format!("column \"{name}\" can only be updated to DEFAULT"),
     };
     let error = Error::new(SqlState::GENERATED_ALWAYS, message).with_detail(detail);
-    Err(match hint {
+    match hint {
         Some(hint) if writing == Writing::Inserting => error.with_hint(hint),
         _ => error,
-    })
+    }
 }
 
 fn definition_row(name: &str, columns: &[ColumnDef]) -> Vec<ScopeColumn> {

@@ -12,6 +12,7 @@ use crate::parser::fold;
 impl Binder<'_> {
     pub(crate) fn bind_statement(&self, parsed: &ParsedStatement) -> Result<BoundStatement> {
         let statement = &parsed.statement;
+        self.overriding.set(parsed.overriding);
         Ok(match statement {
             Statement::Query(query) => self.bind_query_statement(query)?,
             Statement::Insert(insert) => BoundStatement::Insert(self.bind_insert(insert, &Scope::default())?),

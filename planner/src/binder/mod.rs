@@ -75,7 +75,7 @@ use sqlparser::tokenizer::Span;
 use weir_catalog::{CatalogSnapshot, IndexDef};
 use weir_common::{Error, ObjectId, Result, SqlType};
 
-use crate::ast::ParsedStatement;
+use crate::ast::{Overriding, ParsedStatement};
 use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
 use crate::position::SourceText;
@@ -129,6 +129,7 @@ pub(crate) struct Binder<'a> {
     view_depth: Cell<usize>,
     /// Whether the query will run for ever: then it may not depend on the session or the time.
     continuous: Cell<bool>,
+    overriding: Cell<Overriding>,
     /// How the user wrote each column that was resolved, and where first: for errors found later.
     mentions: RefCell<HashMap<Column, (String, Option<usize>)>>,
     /// Columns that are all of a function in FROM: its name stands for them too.
@@ -150,6 +151,7 @@ impl<'a> Binder<'a> {
             subqueries: RefCell::default(),
             view_depth: Cell::new(0),
             continuous: Cell::new(false),
+            overriding: Cell::default(),
             mentions: RefCell::default(),
             whole_rows: RefCell::default(),
         }

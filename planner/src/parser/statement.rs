@@ -12,13 +12,14 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use weir_common::{Error, Result};
 
 use super::{DIALECT, errors, limits, syntax_error};
-use crate::ast::{CommentTarget, ParsedStatement, Statement};
+use crate::ast::{CommentTarget, Overriding, ParsedStatement, Statement};
 use crate::bound::FetchKind;
 use crate::position::SourceText;
 
 /// Parses one statement.
 pub(super) struct StatementParser<'a> {
     pub(super) parser: Parser<'static>,
+    overriding: Overriding,
     /// The semicolon after the statement.
     end: Option<&'a TokenWithSpan>,
     source: &'a Arc<SourceText>,
@@ -32,10 +33,12 @@ impl<'a> StatementParser<'a> {
         source: &'a Arc<SourceText>,
     ) -> StatementParser<'a> {
         let visible = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+        let mut visible: Vec<TokenWithSpan> = visible.cloned().collect();
+        let overriding = take_overriding(&mut visible);
         let parser = Parser::new(&DIALECT)
             .with_recursion_limit(limits::PARSER_DEPTH)
-            .with_tokens_with_locations(visible.cloned().collect());
-        StatementParser { parser, end, source }
+            .with_tokens_with_locations(visible);
+        StatementParser { parser, overriding, end, source }
     }
 
     /// The statement, which must use up all tokens.
@@ -50,7 +53,8 @@ impl<'a> StatementParser<'a> {
         let first = self.parser.index();
         let statement = self.parse_statement()?;
         let sql = self.text_from(first);
-        Ok(ParsedStatement { statement, sql, source: Arc::clone(self.source) })
+        let overriding = self.overriding;
+        Ok(ParsedStatement { statement, overriding, sql, source: Arc::clone(self.source) })
     }
 
     fn parse_statement(&mut self) -> Result<Statement> {
@@ -268,4 +272,24 @@ impl<'a> StatementParser<'a> {
     fn expect_end(&self) -> Result<()> {
         if self.at_end() { Ok(()) } else { Err(self.unexpected()) }
     }
+}
+
+/// Takes out INSERT's `OVERRIDING SYSTEM VALUE`, which sqlparser does not know. Three words in a row with these before
+/// them stand nowhere else.
+fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Overriding {
+    let is_word = |token: &TokenWithSpan, wanted: &str| {
+        matches!(&token.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(wanted))
+    };
+    let insert = tokens.iter().position(|token| is_word(token, "INSERT"));
+    let Some(insert) = insert else { return Overriding::Nothing };
+    for (word, overriding) in [("SYSTEM", Overriding::System), ("USER", Overriding::User)] {
+        let is_clause = |three: &[TokenWithSpan]| {
+            is_word(&three[0], "OVERRIDING") && is_word(&three[1], word) && is_word(&three[2], "VALUE")
+        };
+        if let Some(at) = tokens[insert..].windows(3).position(is_clause) {
+            tokens.drain(insert + at..insert + at + 3);
+            return overriding;
+        }
+    }
+    Overriding::Nothing
 }
