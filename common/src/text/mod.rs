@@ -10,6 +10,7 @@ pub mod civil;
 pub mod datetime;
 pub mod interval;
 pub mod json;
+pub mod json_order;
 pub mod number;
 pub mod numeric;
 pub mod zone;

@@ -55,6 +55,7 @@ pub use aggregate::resolve_aggregate;
 pub use array::{ARRAY_CONTAINS, MAKE_ARRAY};
 pub use cast::resolve_cast;
 pub use coerce::common_type;
+pub use compare::JSONB_SORT_KEY;
 pub use datetime_fields::resolve_extract;
 pub use incremental::Incremental;
 pub use ordered::{ordered_set, resolve_ordered};

@@ -220,7 +220,7 @@ impl Binder<'_> {
         keys.iter()
             .map(|key| {
                 let typed = self.decide_text(self.bind_expr(&key.expr, cx)?)?;
-                Ok(super::bind_order::sort(typed.expr, &key.options))
+                super::bind_order::sort(typed.expr, &typed.ty, &key.options)
             })
             .collect()
     }

@@ -7,10 +7,12 @@ use sqlparser::ast::{
     Expr as SqlExpr, Fetch, LimitClause, Offset, OrderByExpr, OrderByKind, OrderByOptions, Query,
 };
 use weir_common::{Error, Result, SqlState, SqlType};
+use weir_exec::functions;
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_select::{Item, Projected, ordinal};
 use super::scope::{Relation, Scope, ScopeColumn};
+use super::system_call::registered;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 use crate::parser::fold;
@@ -45,10 +47,23 @@ impl SortKey {
     }
 }
 
-/// A sort expression with PostgreSQL's defaults: ascending, NULLs as if greater than everything.
-pub(crate) fn sort(expr: Expr, options: &OrderByOptions) -> Sort {
+/// A sort expression with PostgreSQL's defaults: ascending, NULLs as if greater than everything. The bytes of jsonb are
+/// not in its order.
+pub(crate) fn sort(expr: Expr, ty: &SqlType, options: &OrderByOptions) -> Result<Sort> {
     let asc = options.asc.unwrap_or(true);
-    Sort::new(expr, asc, options.nulls_first.unwrap_or(!asc))
+    let expr = match ty {
+        SqlType::Jsonb => registered(functions::JSONB_SORT_KEY, vec![expr])?,
+        _ => expr,
+    };
+    Ok(Sort::new(expr, asc, options.nulls_first.unwrap_or(!asc)))
+}
+
+/// What a sort expression orders by, as it was written.
+pub(crate) fn sorted_value(key: &Expr) -> &Expr {
+    match key {
+        Expr::ScalarFunction(call) if call.func.name() == functions::JSONB_SORT_KEY => &call.args[0],
+        key => key,
+    }
 }
 
 /// The order that a plan's rows have.
@@ -156,18 +171,18 @@ impl Binder<'_> {
     ) -> Result<Vec<Sort>> {
         keys.into_iter()
             .map(|key| {
-                let column = match key.target {
+                let (column, ty) = match key.target {
                     KeyTarget::Item(i) => {
                         let column =
                             columns.get(i).ok_or_else(|| Error::internal("a sort key is out of range"))?;
-                        column.column.clone()
+                        (column.column.clone(), column.ty.clone())
                     }
                     KeyTarget::Expression(typed) => match projected.find(&typed.expr) {
-                        Some(column) => column.clone(),
-                        None => projected.add(self, typed.expr, "key"),
+                        Some(column) => (column.clone(), typed.ty),
+                        None => (projected.add(self, typed.expr, "key"), typed.ty),
                     },
                 };
-                Ok(sort(Expr::Column(column), &key.options))
+                sort(Expr::Column(column), &ty, &key.options)
             })
             .collect()
     }

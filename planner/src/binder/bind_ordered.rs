@@ -15,6 +15,7 @@ use weir_exec::spec::{AggregateFunction, Fraction, ValueOrder};
 use super::Binder;
 use super::bind_expr::ExprContext;
 use super::bind_function::Call;
+use super::bind_order::sorted_value;
 use super::typed::Typed;
 
 impl Binder<'_> {
@@ -124,6 +125,11 @@ impl Binder<'_> {
         for key in keys {
             let arg = coerced.iter().position(|arg| *arg == key.expr).unwrap_or(coerced.len());
             if arg == coerced.len() {
+                if call.distinct && coerced.contains(sorted_value(&key.expr)) {
+                    return Err(Error::unsupported("DISTINCT and ORDER BY of jsonb in one aggregate")
+                        .with_hint("Use SELECT DISTINCT in a subquery.")
+                        .at(call.position));
+                }
                 if call.distinct {
                     let message =
                         "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";

@@ -141,11 +141,11 @@ impl Binder<'_> {
         let mut keys = Vec::new();
         for key in order_by {
             let position = self.position(&key.expr);
-            let expr = match ordinal(&key.expr) {
+            let (expr, ty) = match ordinal(&key.expr) {
                 Some(n) => {
                     let column =
                         usize::try_from(n).ok().and_then(|n| relation.columns.get(n.checked_sub(1)?));
-                    column.map(|c| reference(c, false, None).expr).ok_or_else(|| {
+                    column.map(|c| (reference(c, false, None).expr, c.ty.clone())).ok_or_else(|| {
                         let message = format!("ORDER BY position {n} is not in select list");
                         Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(position)
                     })?
@@ -164,10 +164,10 @@ impl Binder<'_> {
                             )
                             .at(position));
                     }
-                    typed.expr
+                    (typed.expr, typed.ty)
                 }
             };
-            keys.push(sort(expr, &key.options));
+            keys.push(sort(expr, &ty, &key.options)?);
         }
         let plan = LogicalPlanBuilder::from(relation.plan)
             .sort(keys)
