@@ -29,6 +29,8 @@ pub(super) struct Upsert<'s> {
     pub insert: &'s BoundInsert,
     pub conflict: &'s BoundConflict,
     pub rules: Rules,
+    /// Why the row after those proposed may not be written: the error, if they have none among them.
+    pub refused: Option<Error>,
 }
 
 /// What the statement does in the end.
@@ -72,6 +74,9 @@ impl Session {
                 None => self.lock(object).await?,
             };
             let Resolved { replaced, written } = self.resolve(upsert, &keys, target, &proposed).await?;
+            if let Some(error) = &upsert.refused {
+                return Err(error.clone());
+            }
             let (gone, new) = (std::slice::from_ref(&replaced), std::slice::from_ref(&written));
             self.check_free(object, table, &keys.others, (gone, new)).await?;
             let returned = self.returning(insert.returning.as_ref(), new).await?;

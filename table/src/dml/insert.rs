@@ -23,16 +23,25 @@ impl Session {
         let lock = if reads_itself { self.lock(&object).await? } else { None };
         let rules = Rules::new(&insert.rules, &table)?;
         let mut proposed = Vec::new();
+        let mut refused = None;
         for batch in self.query_rows(&insert.query, Purpose::Write).await? {
             let rows = table_rows(&table, &batch, 0)?;
-            if rows.num_rows() > 0 {
-                proposed.push(rules.complete(&object, &table, rows)?);
+            if rows.num_rows() == 0 || refused.is_some() {
+                continue;
+            }
+            match rules.complete(&object, &table, rows.clone()) {
+                Ok(rows) => proposed.push(rows),
+                Err(bad) => {
+                    proposed.push(rules.complete(&object, &table, rows.slice(0, bad.row))?);
+                    refused = Some(bad.error);
+                }
             }
         }
-        match &insert.conflict {
-            None => self.insert_rows(insert, (&object, &table), proposed, lock).await,
-            Some(conflict) => {
-                let upsert = Upsert { insert, conflict, rules };
+        match (&insert.conflict, refused) {
+            (None, Some(error)) => Err(error),
+            (None, None) => self.insert_rows(insert, (&object, &table), proposed, lock).await,
+            (Some(conflict), refused) => {
+                let upsert = Upsert { insert, conflict, rules, refused };
                 self.insert_or_update(&upsert, (&object, &table), proposed, lock).await
             }
         }
