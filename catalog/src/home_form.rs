@@ -59,7 +59,7 @@ fn index_form(catalog: &CatalogSnapshot, object: &Object) -> String {
 }
 
 fn table_body(catalog: &CatalogSnapshot, object: &Object, table: &TableDef) -> String {
-    let mut lines: Vec<String> = table.columns.iter().map(|column| column_line(table, column)).collect();
+    let mut lines: Vec<String> = table.shown().iter().map(|c| column_line(table, c.def)).collect();
     lines.extend(key_line(object, table));
     lines.extend(unique_lines(catalog, object));
     lines.extend(table.checks.iter().map(|check| {
@@ -79,7 +79,7 @@ fn column_line(table: &TableDef, column: &ColumnDef) -> String {
         line.push_str(default);
     }
     match &column.generation {
-        Generation::Nothing => {}
+        Generation::Nothing | Generation::Dropped(_) => {}
         Generation::Stored(sql) => line.push_str(&format!(" GENERATED ALWAYS AS ({sql}) STORED")),
         Generation::Identity { kind: IdentityKind::Always, .. } => {
             line.push_str(" GENERATED ALWAYS AS IDENTITY");

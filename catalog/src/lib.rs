@@ -30,7 +30,7 @@ pub use home_form::home_form;
 pub use log::CatalogTransaction;
 pub use object::{
     CheckDef, ColumnDef, Generation, IdentityKind, IndexColumn, IndexDef, IndexedValue, MaterializedViewDef,
-    Object, ObjectKind, SequenceDef, SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
+    Object, ObjectKind, SequenceDef, ShownColumn, SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
 };
 pub use snapshot::CatalogSnapshot;
 pub use system::{SystemContext, SystemTable};

@@ -14,7 +14,8 @@ use crate::copy::{BoundCopyFrom, BoundCopyTo};
 
 pub use ddl::{
     BoundAlter, BoundCreateIndex, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
-    BoundCreateTableAs, BoundCreateView, BoundDrop, DropKind, NewName, OwnedSequence, UniqueKey, columns_of,
+    BoundCreateTableAs, BoundCreateView, BoundDrop, DropKind, DroppedColumn, FilledColumn, NewName,
+    OwnedSequence, RetypedColumn, UniqueKey, columns_of,
 };
 
 /// A column of a result as the client sees it.
@@ -174,6 +175,8 @@ pub struct BoundSubscribe {
     pub relation: ObjectId,
     /// `op`, `ts`, then the relation's.
     pub columns: Vec<OutputColumn>,
+    /// Where the relation's are in its stored rows.
+    pub positions: Vec<usize>,
     pub from: SubscribeFrom,
     pub progress: bool,
 }

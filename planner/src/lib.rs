@@ -29,5 +29,5 @@ pub use ast::{ParsedStatement, Statement};
 pub use binder::{bind, index_expressions};
 pub use bound::{BoundQuery, BoundStatement, OutputColumn};
 pub use context::{BindContext, ParamTypes, ParamValue, ParamValues, SequenceAccess, SessionInfo};
-pub use logical::{RelationKind, RelationSource};
+pub use logical::{RelationKind, RelationSource, reads_column};
 pub use parser::parse;

@@ -5,13 +5,15 @@
 //! ([`relation_source`]). Invariant: every leaf of a bound plan is a `RelationSource` scan, `Values` or
 //! `EmptyRelation`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column as PlanColumn, TableReference};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{LogicalPlan, TableScan, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableSource};
 use weir_common::{Column, Error, ObjectId, RelationKey, Result};
 
 /// What kind of relation a scan reads.
@@ -54,6 +56,44 @@ impl TableSource for RelationSource {
 pub fn relation_source(scan: &TableScan) -> Result<&RelationSource> {
     let source = scan.source.downcast_ref::<RelationSource>();
     source.ok_or_else(|| Error::internal(format!("scan of {} is not a relation", scan.table_name)))
+}
+
+/// Whether a bound query names a column of a relation: in an expression, or by giving it as it is.
+pub fn reads_column(plan: &LogicalPlan, object: ObjectId, column: &str) -> bool {
+    let mut scans: HashSet<TableReference> = HashSet::new();
+    // The closures cannot fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && relation_source(scan).is_ok_and(|source| source.object == object)
+        {
+            scans.insert(scan.table_name.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let is_it = |c: &PlanColumn| c.name == column && c.relation.as_ref().is_some_and(|r| scans.contains(r));
+    let gives_it = |plan: &LogicalPlan| plan.schema().columns().iter().any(is_it);
+    let mut found = gives_it(plan);
+    let _ = plan.apply_with_subqueries(|node| {
+        // A table with columns that were dropped is a projection of those that are there.
+        let is_whole =
+            matches!(node, LogicalPlan::Projection(p) if matches!(*p.input, LogicalPlan::TableScan(_)));
+        if matches!(node, LogicalPlan::Union(_) | LogicalPlan::Distinct(_)) {
+            found |= node.inputs().into_iter().any(gives_it);
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                found |= match e {
+                    Expr::Column(c) => is_it(c) && !(is_whole && e == expr),
+                    Expr::OuterReferenceColumn(_, c) => is_it(c),
+                    Expr::ScalarSubquery(s) => gives_it(&s.subquery),
+                    Expr::InSubquery(test) => gives_it(&test.subquery.subquery),
+                    _ => false,
+                };
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
 }
 
 /// Replaces the source of every scan, in subqueries too, by the provider that `provide` gives for it.

@@ -36,6 +36,8 @@ const SNAPSHOT_ROWS: usize = 4096;
 pub(crate) struct Changefeed {
     subscription: Subscription,
     relation: RelationSchema,
+    /// Which of the relation's columns are given.
+    positions: Vec<usize>,
     schema: SchemaRef,
     progress: bool,
     /// The time of the last `progress` row.
@@ -65,7 +67,8 @@ impl Session {
         let subscription = self.env.runtime.subscribe(bound.relation, from).await?;
         let relation = subscription.schema().clone();
         let schema = result_schema(&bound.columns);
-        Ok(Changefeed { subscription, relation, schema, progress: bound.progress, reported: i64::MIN })
+        let (positions, progress) = (bound.positions.clone(), bound.progress);
+        Ok(Changefeed { subscription, relation, positions, schema, progress, reported: i64::MIN })
     }
 }
 
@@ -88,9 +91,8 @@ impl Changefeed {
         let Some((time, snapshot)) = self.subscription.take_snapshot() else {
             return futures::stream::empty().boxed();
         };
-        let project: Vec<usize> = (0..self.relation.columns.len()).collect();
         let schema = Arc::clone(&self.schema);
-        let rows = snapshot.scan(&project, SNAPSHOT_ROWS).map(move |batch| {
+        let rows = snapshot.scan(&self.positions, SNAPSHOT_ROWS).map(move |batch| {
             let batch = batch?;
             labelled(&schema, vec!["insert"; batch.num_rows()], time, batch.columns())
         });
@@ -128,7 +130,8 @@ impl Changefeed {
         let is_keyed = matches!(self.relation.key, RelationKey::Columns(_));
         let (order, words) = ordered(&rows, &ops, &self.relation.key_columns(), is_keyed)?;
         let order = UInt32Array::from(order);
-        let columns = arrow::compute::take_arrays(rows.columns(), &order, None).map_err(Error::internal)?;
+        let given: Vec<_> = self.positions.iter().map(|i| rows.column(*i).clone()).collect();
+        let columns = arrow::compute::take_arrays(&given, &order, None).map_err(Error::internal)?;
         labelled(&self.schema, words, time, &columns)
     }
 

@@ -21,7 +21,7 @@ pub use materialized_view::MaterializedViewDef;
 pub use sequence::SequenceDef;
 pub use sink::SinkDef;
 pub use source::{SourceDef, WatermarkDef};
-pub use table::{CheckDef, ColumnDef, Generation, IdentityKind, TableDef};
+pub use table::{CheckDef, ColumnDef, Generation, IdentityKind, ShownColumn, TableDef};
 pub use view::ViewDef;
 
 /// One object of the catalog.
@@ -104,7 +104,7 @@ impl Object {
         self
     }
 
-    /// Columns and key of an object that can be read: every kind but schemas, sinks and indexes.
+    /// Columns and key of an object that can be read, as it is stored: every kind but schemas, sinks and indexes.
     pub fn relation_schema(&self) -> Option<RelationSchema> {
         match &self.kind {
             ObjectKind::Schema | ObjectKind::Sink(_) | ObjectKind::Index(_) => None,
@@ -116,10 +116,11 @@ impl Object {
         }
     }
 
-    /// Its columns; a schema has none, a sink's are those it writes.
+    /// Its columns as they are seen, with their numbers as ids; a schema has none, a sink's are those it writes.
     pub fn columns(&self) -> Vec<Column> {
         match &self.kind {
             ObjectKind::Sink(sink) => sink.columns.clone(),
+            ObjectKind::Table(table) => table.shown().iter().map(ShownColumn::column).collect(),
             _ => self.relation_schema().map_or_else(Vec::new, |schema| schema.columns),
         }
     }

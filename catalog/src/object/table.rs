@@ -6,7 +6,8 @@ use weir_common::{Column, ObjectId, RelationKey, RelationSchema};
 /// A table's columns and primary key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableDef {
-    /// In the order of `SELECT *`.
+    /// As rows are stored: a column keeps its place for as long as the table is there, dropped or not. Statements see
+    /// [`TableDef::shown`].
     pub columns: Vec<ColumnDef>,
     /// Ids of the primary key's columns, in the key's order; empty when there is none.
     pub primary_key: Vec<u16>,
@@ -49,6 +50,9 @@ pub enum Generation {
     Stored(String),
     /// `GENERATED … AS IDENTITY`: a sequence of the column's own.
     Identity { kind: IdentityKind, sequence: ObjectId },
+    /// The column was dropped: rows may still hold a value, which nobody sees. With an id, that column has its place, name
+    /// and number instead, because its type was changed.
+    Dropped(Option<u16>),
 }
 
 /// Whether a statement may give the value of an identity column.
@@ -58,7 +62,44 @@ pub enum IdentityKind {
     ByDefault,
 }
 
+/// A column of a table that is there, as statements see it.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownColumn<'t> {
+    /// Its place in stored rows.
+    pub position: usize,
+    /// `attnum`: the id it had when it was made, whatever its type has become.
+    pub number: u16,
+    pub def: &'t ColumnDef,
+}
+
+impl ShownColumn<'_> {
+    /// The column under its number.
+    pub fn column(&self) -> Column {
+        Column { id: self.number, ..self.def.column.clone() }
+    }
+}
+
 impl ColumnDef {
+    fn replacement(&self) -> Option<u16> {
+        match self.generation {
+            Generation::Dropped(replacement) => replacement,
+            _ => None,
+        }
+    }
+
+    /// Whether it is not there any more.
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.generation, Generation::Dropped(_))
+    }
+
+    /// Takes the column away; another may have its place.
+    pub fn drop_for(&mut self, replacement: Option<u16>) {
+        self.column.name = format!("........pg.dropped.{}........", self.column.id);
+        self.column.nullable = true;
+        self.default_sql = None;
+        self.generation = Generation::Dropped(replacement);
+    }
+
     /// A column whose values statements give.
     pub fn plain(column: Column, default_sql: Option<String>) -> ColumnDef {
         ColumnDef { column, default_sql, generation: Generation::Nothing }
@@ -75,6 +116,41 @@ impl TableDef {
             RelationKey::Columns(self.key_positions())
         };
         RelationSchema { columns, key }
+    }
+
+    /// The columns that are there, in the order of `SELECT *`.
+    pub fn shown(&self) -> Vec<ShownColumn<'_>> {
+        let replacements: Vec<u16> = self.columns.iter().filter_map(ColumnDef::replacement).collect();
+        let firsts = self.columns.iter().filter(|c| !replacements.contains(&c.column.id));
+        firsts.filter_map(|first| self.shown_for(first)).collect()
+    }
+
+    /// What has a column's place now.
+    fn shown_for<'t>(&'t self, first: &'t ColumnDef) -> Option<ShownColumn<'t>> {
+        let mut id = first.column.id;
+        loop {
+            let position = self.columns.iter().position(|c| c.column.id == id)?;
+            let def = &self.columns[position];
+            match def.generation {
+                Generation::Dropped(replacement) => id = replacement?,
+                _ => return Some(ShownColumn { position, number: first.column.id, def }),
+            }
+        }
+    }
+
+    /// The number that the column with this id shows under.
+    pub fn number(&self, id: u16) -> u16 {
+        self.shown().into_iter().find(|shown| shown.def.column.id == id).map_or(id, |shown| shown.number)
+    }
+
+    /// Whether the column with this number got another type since the table was made.
+    pub fn is_retyped(&self, number: u16) -> bool {
+        self.shown().iter().any(|shown| shown.number == number && shown.def.column.id != number)
+    }
+
+    /// The column of this name.
+    pub fn find(&self, name: &str) -> Option<ShownColumn<'_>> {
+        self.shown().into_iter().find(|shown| shown.def.column.name == name)
     }
 
     /// Positions of the primary key's columns.

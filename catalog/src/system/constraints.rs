@@ -79,7 +79,7 @@ pub(super) fn pg_constraint(cx: &SystemContext, rows: &mut Rows<'_>) {
                 ("confdeltype", " ".into()),
                 ("confmatchtype", " ".into()),
                 ("conislocal", true.into()),
-                ("conkey", check.columns.clone().into()),
+                ("conkey", check.columns.iter().map(|id| table.number(*id)).collect::<Vec<_>>().into()),
                 ("conbin", (&check.condition_sql).into()),
             ]);
         }

@@ -6,7 +6,7 @@ use super::SystemContext;
 use super::relation::{RelationEntry, default_oid};
 use super::rows::Rows;
 use super::types::type_facts;
-use crate::object::{ColumnDef, Generation, IdentityKind, Object, ObjectKind};
+use crate::object::{Generation, IdentityKind, Object, ObjectKind, ShownColumn};
 
 pub(super) fn pg_attribute(cx: &SystemContext, rows: &mut Rows<'_>) {
     for relation in RelationEntry::all(&cx.catalog) {
@@ -47,34 +47,32 @@ pub(super) fn pg_attrdef(cx: &SystemContext, rows: &mut Rows<'_>) {
     for object in cx.catalog.user_objects() {
         for (column, default) in defaults(object) {
             rows.push([
-                ("oid", default_oid(object.id, column.id).into()),
+                ("oid", default_oid(object.id, column).into()),
                 ("adrelid", object.id.into()),
-                ("adnum", column.id.into()),
+                ("adnum", column.into()),
                 ("adbin", default.into()),
             ]);
         }
     }
 }
 
-/// The columns of a table that have a default, with its SQL text.
-fn defaults(object: &Object) -> impl Iterator<Item = (&Column, &str)> {
-    let columns: &[ColumnDef] = match &object.kind {
-        ObjectKind::Table(table) => &table.columns,
-        _ => &[],
-    };
-    columns.iter().filter_map(|column| match &column.generation {
-        Generation::Stored(sql) => Some((&column.column, sql.as_str())),
-        _ => Some((&column.column, column.default_sql.as_deref()?)),
+/// The numbers of a table's columns that have a default, with its SQL text.
+fn defaults(object: &Object) -> impl Iterator<Item = (u16, &str)> {
+    shown(object).into_iter().filter_map(|column| match &column.def.generation {
+        Generation::Stored(sql) => Some((column.number, sql.as_str())),
+        _ => Some((column.number, column.def.default_sql.as_deref()?)),
     })
 }
 
-fn generation_of(object: Option<&Object>, column: u16) -> Option<&Generation> {
-    match &object?.kind {
-        ObjectKind::Table(table) => {
-            table.columns.iter().find(|c| c.column.id == column).map(|c| &c.generation)
-        }
-        _ => None,
+fn shown(object: &Object) -> Vec<ShownColumn<'_>> {
+    match &object.kind {
+        ObjectKind::Table(table) => table.shown(),
+        _ => Vec::new(),
     }
+}
+
+fn generation_of(object: Option<&Object>, column: u16) -> Option<&Generation> {
+    shown(object?).into_iter().find(|shown| shown.number == column).map(|shown| &shown.def.generation)
 }
 
 fn identity_code(generation: &Generation) -> &'static str {
@@ -87,5 +85,5 @@ fn identity_code(generation: &Generation) -> &'static str {
 
 /// A column's default, as SQL text.
 pub(super) fn default_of(object: Option<&Object>, column: u16) -> Option<&str> {
-    defaults(object?).find(|(known, _)| known.id == column).map(|(_, default)| default)
+    defaults(object?).find(|(known, _)| *known == column).map(|(_, default)| default)
 }

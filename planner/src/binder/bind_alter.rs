@@ -1,8 +1,8 @@
 //! ALTER TABLE: the table's definition after it, and what its rows must be to fit.
 
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTableOperation, CheckConstraint, Expr as SqlExpr, Ident, ObjectName,
-    RenameTableNameKind, Spanned, TableConstraint, VisitMut, VisitorMut,
+    AlterColumnOperation, AlterTableOperation, CheckConstraint, DropBehavior, Expr as SqlExpr, Ident,
+    ObjectName, RenameTableNameKind, Spanned, TableConstraint, VisitMut, VisitorMut,
 };
 use weir_catalog::{CheckDef, ColumnDef, Generation, Object, ObjectKind, TableDef};
 use weir_common::{Error, Result, SqlState};
@@ -12,7 +12,7 @@ use super::bind_columns::{Elements, unique_key_of, unsupported_constraint};
 use super::bind_drop::is_kind;
 use super::bind_relation::{Found, RelationName};
 use crate::ast::Alter;
-use crate::bound::{BoundAlter, DropKind, NewName};
+use crate::bound::{BoundAlter, DropKind, FilledColumn, NewName};
 use crate::parser::{fold, parse_expression};
 
 impl Binder<'_> {
@@ -71,6 +71,10 @@ impl Binder<'_> {
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(object, column_name, op, bound)
+            }
+            AlterTableOperation::DropColumn { column_names, if_exists, drop_behavior, .. } => {
+                let how = (*if_exists, matches!(drop_behavior, Some(DropBehavior::Cascade)));
+                column_names.iter().try_for_each(|name| self.drop_column(object, name, how, bound))
             }
             AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(check), .. } => {
                 let table = bound.table_mut()?;
@@ -137,7 +141,7 @@ impl Binder<'_> {
         }
         let is_computed = column.default_sql.is_some() || column.generation != Generation::Nothing;
         if is_computed {
-            bound.filled.push(name);
+            bound.filled.push(FilledColumn { name, value: None });
         } else if !column.column.nullable {
             bound.not_null.push(name);
         }
@@ -204,6 +208,10 @@ impl Binder<'_> {
         operation: &AlterColumnOperation,
         bound: &mut BoundAlter,
     ) -> Result<()> {
+        if let AlterColumnOperation::SetDataType { data_type, using, .. } = operation {
+            return self.set_type(object, name, data_type, using.as_ref(), bound);
+        }
+        bound.check_not_retyped(&fold(name))?;
         let table = bound.table_mut()?;
         let primary_key = table.primary_key.clone();
         let column = self.column_mut(object, table, name)?;
@@ -225,7 +233,7 @@ impl Binder<'_> {
             AlterColumnOperation::DropDefault => column.default_sql = None,
             other => {
                 return Err(Error::unsupported(format!("ALTER COLUMN … {other}"))
-                    .with_hint("Add a column of the new type and UPDATE it from the old one."));
+                    .with_hint("Add another column and UPDATE it from this one."));
             }
         }
         Ok(())
@@ -238,7 +246,7 @@ impl Binder<'_> {
         name: &Ident,
     ) -> Result<&'t mut ColumnDef> {
         let wanted = fold(name);
-        table.columns.iter_mut().find(|c| c.column.name == wanted).ok_or_else(|| {
+        table.columns.iter_mut().find(|c| c.column.name == wanted && !c.is_dropped()).ok_or_else(|| {
             let message = format!("column \"{wanted}\" of relation \"{}\" does not exist", object.name);
             Error::new(SqlState::UNDEFINED_COLUMN, message).at(self.span_position(name.span))
         })

@@ -242,7 +242,8 @@ fn key_of(name: Option<&Ident>, columns: &[IndexColumn]) -> Result<Key> {
 }
 
 /// Types a stored column can have.
-fn storable(ty: SqlType, column: &str) -> Result<SqlType> {
+/// 42P16 for a type that no column can have.
+pub(crate) fn storable(ty: SqlType, column: &str) -> Result<SqlType> {
     match ty {
         SqlType::Unknown | SqlType::Void => {
             let message = format!("column \"{column}\" has pseudo-type {}", ty.name());

@@ -51,9 +51,10 @@ impl Binder<'_> {
         }
         let (object, table) = self.target_table(name, "copy to")?;
         let names: Vec<&str> = table.columns.iter().map(|c| c.column.name.as_str()).collect();
+        let shown = table.shown();
         let positions = match columns.is_empty() {
             // Generated columns are not part of the text, as in PostgreSQL.
-            true => (0..names.len()).filter(|i| !is_stored(&table.columns[*i])).collect(),
+            true => shown.iter().filter(|c| !is_stored(c.def)).map(|c| c.position).collect(),
             false => self.copied_columns(columns, &object.name, &names)?,
         };
         if let Some(position) = positions.iter().find(|i| is_stored(&table.columns[**i])) {
@@ -79,15 +80,16 @@ impl Binder<'_> {
         }
         let scanned = self.bind_object(object, None)?;
         let names: Vec<&str> = scanned.columns.iter().map(|c| c.name.as_str()).collect();
-        let stored: &[ColumnDef] = match &object.kind {
-            ObjectKind::Table(table) => &table.columns,
-            _ => &[],
+        let shown = match &object.kind {
+            ObjectKind::Table(table) => table.shown(),
+            _ => Vec::new(),
         };
+        let is_generated = |i: usize| shown.get(i).is_some_and(|c| is_stored(c.def));
         let positions = match columns.is_empty() {
-            true => (0..names.len()).filter(|i| !stored.get(*i).is_some_and(is_stored)).collect(),
+            true => (0..names.len()).filter(|i| !is_generated(*i)).collect(),
             false => self.copied_columns(columns, &object.name, &names)?,
         };
-        if let Some(position) = positions.iter().find(|i| stored.get(**i).is_some_and(is_stored)) {
+        if let Some(position) = positions.iter().find(|i| is_generated(**i)) {
             return Err(generated(names[*position]));
         }
         let mut projected = Projected::default();

@@ -61,8 +61,12 @@ impl Binder<'_> {
             origin: Some((object.id, c.id)),
         });
         let columns = [meta("op", SqlType::Text), meta("ts", SqlType::Timestamptz)].into_iter().chain(own);
+        let positions = match &object.kind {
+            ObjectKind::Table(table) => table.shown().iter().map(|shown| shown.position).collect(),
+            _ => (0..object.columns().len()).collect(),
+        };
         let (relation, progress) = (object.id, flag("progress", false)?);
-        Ok(BoundSubscribe { relation, columns: columns.collect(), from, progress })
+        Ok(BoundSubscribe { relation, columns: columns.collect(), positions, from, progress })
     }
 
     /// A time as SQL reads it, in microseconds since 1970.

@@ -15,6 +15,7 @@ use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_query::Bound;
+use super::bind_relation::shown_columns;
 use super::bind_rules::Writing;
 use super::bind_select::Projected;
 use super::scope::{Relation, Scope, ScopeColumn};
@@ -52,7 +53,7 @@ impl Binder<'_> {
         table: &'t TableDef,
     ) -> Result<&'t ColumnDef> {
         let wanted = name.0.last().and_then(|p| p.as_ident()).map(fold).unwrap_or_default();
-        let found = table.columns.iter().find(|c| c.column.name == wanted);
+        let found = table.find(&wanted).map(|shown| shown.def);
         found.ok_or_else(|| no_such_column(&wanted, &object.name).at(self.span_position(name.span())))
     }
 
@@ -102,6 +103,7 @@ impl Binder<'_> {
         Ok(Relation { plan, columns })
     }
 
+    /// The table that a statement writes to, with all columns of its rows.
     pub(crate) fn scan_target(
         &self,
         target: &TableWithJoins,
@@ -112,7 +114,7 @@ impl Binder<'_> {
         };
         let (object, table) = self.target_table(name, verb)?;
         let short = alias.as_ref().map(|a| fold(&a.name));
-        let mut relation = self.bind_object(&object, short.as_deref())?;
+        let mut relation = self.bind_stored(&object, short.as_deref())?;
         if let Some(short) = short {
             self.rename(&mut relation.columns, &short, &[])?;
         }
@@ -143,17 +145,20 @@ impl Binder<'_> {
         Ok(values)
     }
 
-    /// RETURNING, over rows with these columns that the session will give.
+    /// RETURNING, over rows that the session will give: with these columns, those of the table's rows first.
     pub(crate) fn bind_returning(
         &self,
         returning: Option<&Vec<SelectItem>>,
+        table: &TableDef,
         columns: Vec<ScopeColumn>,
         scope: &Scope<'_>,
     ) -> Result<Option<BoundQuery>> {
         let Some(items) = returning else { return Ok(None) };
         let read = self.relations.take();
         let given = self.given_rows(columns)?;
-        let inside = scope.with_columns(&given.columns);
+        let (row, joined) = given.columns.split_at(table.columns.len());
+        let columns = [shown_columns(table, row), joined.to_vec()].concat();
+        let inside = scope.with_columns(&columns);
         let items = self.bind_items_in(items, ExprContext::plain(&inside, "RETURNING"))?;
         let relation = self.finish_select(given.plan, items, Vec::new(), Vec::new(), false)?;
         let query = self.bound_query(Bound { relation, ordered: false })?;
@@ -235,7 +240,7 @@ fn narrowed(query: &Query, select: &Select, index: usize, width: usize) -> Resul
     Ok(Some(Query { body: Box::new(SetExpr::Select(Box::new(narrow))), ..query.clone() }))
 }
 
-/// The columns of a written table as a row of it is named: by alias, or by the table's own name.
+/// The columns of a written table's rows, as they are named: by alias, or by the table's own name.
 pub(crate) fn row_columns(object: &Object, table: &TableDef, alias: Option<&str>) -> Vec<ScopeColumn> {
     let name = alias.unwrap_or(&object.name);
     let column = |c: &ColumnDef| ScopeColumn {

@@ -23,6 +23,11 @@ impl Binder<'_> {
         let columns = relation.columns();
         let bound = create.columns.iter().map(|item| self.bind_index_item(item, relation, &columns));
         let bound: Vec<IndexColumn> = bound.collect::<Result<_>>()?;
+        let plain = bound.iter().filter_map(|column| match column.value {
+            IndexedValue::Column(number) => Some(number),
+            IndexedValue::Expression { .. } => None,
+        });
+        check_not_retyped(relation, plain).map_err(|e| e.at(position))?;
         let include = create.include.iter().map(|name| self.index_column(name, &columns).map(|c| c.id));
         let index = IndexDef {
             relation: relation.id,
@@ -31,6 +36,7 @@ impl Binder<'_> {
             unique: create.unique,
             is_constraint: false,
         };
+        check_not_retyped(relation, index.include.iter().copied()).map_err(|e| e.at(position))?;
         let (name, exists) = self.index_name(create, relation, &columns, &index)?;
         Ok(BoundCreateIndex {
             name,
@@ -201,10 +207,13 @@ impl Binder<'_> {
         keys: &[Key],
         bound: &mut BoundAlter,
     ) -> Result<()> {
-        let columns: Vec<Column> = bound.table_mut()?.columns.iter().map(|c| c.column.clone()).collect();
+        let columns: Vec<Column> =
+            bound.table_mut()?.shown().iter().map(weir_catalog::ShownColumn::column).collect();
         let table = NewName { schema: object.schema, name: object.name.clone() };
         let taken: Vec<String> = bound.new_keys.iter().map(|key| key.name.clone()).collect();
-        bound.new_keys.extend(self.bind_unique_keys(&table, &columns, keys, &taken)?);
+        let added = self.bind_unique_keys(&table, &columns, keys, &taken)?;
+        check_not_retyped(object, added.iter().flat_map(|key| key.columns.iter().copied()))?;
+        bound.new_keys.extend(added);
         Ok(())
     }
 
@@ -213,6 +222,16 @@ impl Binder<'_> {
         let mut indexes = self.cx.catalog.indexes_of(object.id);
         indexes.find(|(index, def)| def.is_constraint && index.name == name).map(|(index, _)| index.id)
     }
+}
+
+/// 0A000 for a column whose type was changed: an index finds its columns by the number they had at first.
+fn check_not_retyped(relation: &Object, columns: impl IntoIterator<Item = u16>) -> Result<()> {
+    let ObjectKind::Table(table) = &relation.kind else { return Ok(()) };
+    if columns.into_iter().any(|number| table.is_retyped(number)) {
+        return Err(Error::unsupported("an index over a column whose type was changed")
+            .with_hint("Create a new table, INSERT … SELECT into it, and rename it."));
+    }
+    Ok(())
 }
 
 /// `base`, or `base1`, …: the first that is not taken.

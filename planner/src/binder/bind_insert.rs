@@ -32,7 +32,7 @@ impl Binder<'_> {
         let (object, table) = self.target_table(name, "insert into")?;
         let targets = self.insert_targets(insert, &object, &table)?;
         let relation = match &insert.source {
-            None => self.default_row(&table, &targets)?,
+            None => self.default_row(&targets)?,
             Some(query) => match plain_values(query) {
                 Some(values) => self.insert_values(values, &targets, insert.columns.is_empty(), scope)?,
                 None => self.insert_query(query, &targets, insert.columns.is_empty(), scope)?,
@@ -49,7 +49,7 @@ impl Binder<'_> {
                 return Err(Error::unsupported("ON DUPLICATE KEY UPDATE").with_hint("Write ON CONFLICT."));
             }
         };
-        let returning = self.bind_returning(insert.returning.as_ref(), row, scope)?;
+        let returning = self.bind_returning(insert.returning.as_ref(), &table, row, scope)?;
         let rules = self.row_rules(&object, &table)?;
         Ok(BoundInsert { table: object.id, rules, query, conflict, returning })
     }
@@ -125,12 +125,12 @@ impl Binder<'_> {
                 let mut ids = Vec::with_capacity(idents.len());
                 for ident in idents {
                     let wanted = fold(ident);
-                    let found = table.columns.iter().find(|c| c.column.name == wanted);
+                    let found = table.find(&wanted);
                     let missing = || {
                         Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"))
                             .at(self.span_position(ident.span))
                     };
-                    ids.push(found.ok_or_else(missing)?.column.id);
+                    ids.push(found.ok_or_else(missing)?.def.column.id);
                 }
                 ids.sort_unstable();
                 ids.dedup();
@@ -185,7 +185,7 @@ impl Binder<'_> {
     /// The columns that the statement gives values for, in its order.
     fn insert_targets(&self, insert: &Insert, object: &Object, table: &TableDef) -> Result<Vec<ColumnDef>> {
         if insert.columns.is_empty() {
-            return Ok(table.columns.clone());
+            return Ok(table.shown().iter().map(|shown| shown.def.clone()).collect());
         }
         let mut targets: Vec<ColumnDef> = Vec::new();
         for name in &insert.columns {
@@ -270,10 +270,10 @@ impl Binder<'_> {
         self.project(relation, projected, columns)
     }
 
-    fn default_row(&self, table: &TableDef, targets: &[ColumnDef]) -> Result<Relation> {
+    fn default_row(&self, targets: &[ColumnDef]) -> Result<Relation> {
         let columns: Result<Vec<_>> =
             targets.iter().map(|t| Ok((vec![self.default_value(t)?], t.column.ty.clone()))).collect();
-        let names: Vec<String> = table.columns.iter().map(|c| c.column.name.clone()).collect();
+        let names: Vec<String> = targets.iter().map(|t| t.column.name.clone()).collect();
         self.constant_rows(1, columns?, &names)
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::{Column as PlanColumn, TableReference};
-use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScanBuilder};
 use sqlparser::ast::{ObjectName, Spanned};
 use weir_catalog::system::{self, SystemTable};
-use weir_catalog::{Object, ObjectKind};
+use weir_catalog::{ColumnDef, Object, ObjectKind, ShownColumn, TableDef};
 use weir_common::{Column, Error, ObjectId, RelationKey, RelationSchema, Result, SqlState};
 
 use super::scope::{Relation, Scope, ScopeColumn};
@@ -104,6 +104,21 @@ impl Binder<'_> {
 
     /// A scan of an object, or a view's expansion.
     pub(crate) fn bind_object(&self, object: &Arc<Object>, alias: Option<&str>) -> Result<Relation> {
+        let stored = self.bind_stored(object, alias)?;
+        let ObjectKind::Table(table) = &object.kind else { return Ok(stored) };
+        if !table.columns.iter().any(ColumnDef::is_dropped) {
+            return Ok(stored);
+        }
+        let columns = shown_columns(table, &stored.columns);
+        let plan = LogicalPlanBuilder::from(stored.plan)
+            .project(columns.iter().map(|c| Expr::Column(c.column.clone())))
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Relation { plan, columns })
+    }
+
+    /// As [`Binder::bind_object`], with the columns of a table that were dropped, all in their stored places.
+    pub(crate) fn bind_stored(&self, object: &Arc<Object>, alias: Option<&str>) -> Result<Relation> {
         if self.view_depth.get() == 0 {
             self.depends_on.borrow_mut().insert(object.id);
         }
@@ -244,6 +259,17 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// The columns that statements see, of all a table's in their stored places.
+pub(crate) fn shown_columns(table: &TableDef, stored: &[ScopeColumn]) -> Vec<ScopeColumn> {
+    let shown = table.shown().into_iter();
+    let column = |shown: ShownColumn<'_>| {
+        let column = stored.get(shown.position)?;
+        let origin = column.origin.map(|(object, _)| (object, shown.number));
+        Some(ScopeColumn { origin, ..column.clone() })
+    };
+    shown.filter_map(column).collect()
 }
 
 fn source(

@@ -141,11 +141,13 @@ impl Binder<'_> {
             Writing::Updating => Overriding::Nothing,
         };
         match (&column.generation, overriding) {
-            (Generation::Nothing, _) => Ok(true),
+            (Generation::Nothing | Generation::Dropped(_), _) => Ok(true),
             (Generation::Identity { .. }, Overriding::User) => Ok(false),
             (Generation::Identity { .. }, Overriding::System) => Ok(true),
             (Generation::Identity { kind: IdentityKind::ByDefault, .. }, _) => Ok(true),
-            (Generation::Identity { .. } | Generation::Stored(_), _) => Err(generated_always(column, writing)),
+            (Generation::Identity { .. } | Generation::Stored(_), _) => {
+                Err(generated_always(column, writing))
+            }
         }
     }
 }
@@ -170,7 +172,8 @@ fn generated_always(column: &ColumnDef, writing: Writing) -> Error {
     }
 }
 
-fn definition_row(name: &str, columns: &[ColumnDef]) -> Vec<ScopeColumn> {
+/// The columns of a table's definition, as its own expressions name them.
+pub(crate) fn definition_row(name: &str, columns: &[ColumnDef]) -> Vec<ScopeColumn> {
     let column = |c: &ColumnDef| ScopeColumn {
         table: Some(name.to_owned()),
         schema: None,

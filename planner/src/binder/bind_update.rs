@@ -15,6 +15,7 @@ use weir_exec::functions;
 use super::Binder;
 use super::bind_expr::ExprContext;
 use super::bind_query::Bound;
+use super::bind_relation::shown_columns;
 use super::bind_select::{Projected, filter};
 use super::scope::{Relation, Scope, ScopeColumn};
 use crate::bound::{BoundDelete, BoundUpdate};
@@ -23,7 +24,7 @@ use crate::bound::{BoundDelete, BoundUpdate};
 struct Matched {
     object: Arc<Object>,
     table: TableDef,
-    /// The plan, whose columns are those of the table and then those joined.
+    /// The plan, whose columns are those of the table's rows, dropped ones among them, and then those joined.
     joined: Relation,
     /// The column that tells the table's rows apart when its key does not.
     number: Option<ScopeColumn>,
@@ -33,6 +34,16 @@ impl Matched {
     fn width(&self) -> usize {
         self.table.columns.len()
     }
+
+    /// The columns that expressions may name.
+    fn shown(&self) -> Vec<ScopeColumn> {
+        shown(&self.table, &self.joined)
+    }
+}
+
+fn shown(table: &TableDef, joined: &Relation) -> Vec<ScopeColumn> {
+    let (row, others) = joined.columns.split_at(table.columns.len());
+    [shown_columns(table, row), others.to_vec()].concat()
 }
 
 impl Binder<'_> {
@@ -51,7 +62,8 @@ impl Binder<'_> {
         }
         let matched = self.match_rows(&update.table, "update", from, update.selection.as_ref(), scope)?;
         let (old, joined) = matched.joined.columns.split_at(matched.width());
-        let inside = scope.with_columns(&matched.joined.columns);
+        let shown = matched.shown();
+        let inside = scope.with_columns(&shown);
         let values = old.iter().map(|c| Expr::Column(c.column.clone())).collect();
         let target = (&*matched.object, &matched.table);
         let new_values = self.bind_assignments(&update.assignments, target, &inside, values)?;
@@ -69,7 +81,7 @@ impl Binder<'_> {
         let relation = self.project(Relation { plan, columns: Vec::new() }, projected, columns)?;
         let query = self.bound_query(Bound { relation, ordered: false })?;
         let row = matched.joined.columns.clone();
-        let returning = self.bind_returning(update.returning.as_ref(), row, scope)?;
+        let returning = self.bind_returning(update.returning.as_ref(), &matched.table, row, scope)?;
         let is_numbered = matched.number.is_some();
         let rules = self.row_rules(&matched.object, &matched.table)?;
         Ok(BoundUpdate { table: matched.object.id, rules, query, is_numbered, returning })
@@ -98,7 +110,7 @@ impl Binder<'_> {
         let relation = self.project(Relation { plan, columns: Vec::new() }, projected, columns)?;
         let query = self.bound_query(Bound { relation, ordered: false })?;
         let row = matched.joined.columns.clone();
-        let returning = self.bind_returning(delete.returning.as_ref(), row, scope)?;
+        let returning = self.bind_returning(delete.returning.as_ref(), &matched.table, row, scope)?;
         let is_numbered = matched.number.is_some();
         Ok(BoundDelete { table: matched.object.id, query, is_numbered, returning })
     }
@@ -107,7 +119,7 @@ impl Binder<'_> {
     pub(crate) fn bind_truncate(&self, name: &sqlparser::ast::ObjectName) -> Result<BoundDelete> {
         let (object, _) = self.target_table(name, "truncate")?;
         let read = self.relations.take();
-        let relation = self.bind_object(&object, None)?;
+        let relation = self.bind_stored(&object, None)?;
         let query = self.bound_query(Bound { relation, ordered: false })?;
         self.relations.borrow_mut().extend(read);
         Ok(BoundDelete { table: object.id, query, is_numbered: false, returning: None })
@@ -141,7 +153,8 @@ impl Binder<'_> {
             self.check_aliases(&joined.columns)?;
         }
         if let Some(condition) = condition {
-            let inside = scope.with_columns(&joined.columns);
+            let shown = shown(&table, &joined);
+            let inside = scope.with_columns(&shown);
             let cx = ExprContext::plain(&inside, "WHERE");
             let condition = self.condition(self.bind_expr(condition, cx)?, "WHERE")?;
             joined.plan = filter(joined.plan, condition)?;

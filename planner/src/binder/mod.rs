@@ -10,6 +10,7 @@
 
 mod bind_aggregate;
 mod bind_alter;
+mod bind_alter_column;
 mod bind_case;
 mod bind_columns;
 mod bind_copy;

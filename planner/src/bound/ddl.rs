@@ -91,10 +91,13 @@ pub struct BoundAlter {
     pub object: Option<ObjectId>,
     /// Its name from now on.
     pub name: String,
-    /// A table's definition from now on; only ever more columns, at the end.
+    /// A table's definition while its rows get their values; only ever more columns, at the end.
     pub table: Option<TableDef>,
     /// New columns that get a value in every row there is.
-    pub filled: Vec<String>,
+    pub filled: Vec<FilledColumn>,
+    /// Then these change places.
+    pub retyped: Vec<RetypedColumn>,
+    pub dropped: Vec<DroppedColumn>,
     /// Columns in which no row may have NULL.
     pub not_null: Vec<String>,
     /// New constraints, which every row must meet.
@@ -108,6 +111,32 @@ pub struct BoundAlter {
     /// Whether a name changes that views may use.
     pub renames: bool,
     pub notices: Vec<String>,
+}
+
+/// A column and the SQL text of its value in the rows there are; without one it is the column's default.
+#[derive(Clone, Debug)]
+pub struct FilledColumn {
+    pub name: String,
+    pub value: Option<String>,
+}
+
+/// A column that another one, of a new type, takes the place of.
+#[derive(Clone, Debug)]
+pub struct RetypedColumn {
+    /// Ids of the old one and the new one.
+    pub from: u16,
+    pub to: u16,
+    pub name: String,
+}
+
+/// A column that goes.
+#[derive(Clone, Debug)]
+pub struct DroppedColumn {
+    pub name: String,
+    /// `attnum`.
+    pub number: u16,
+    /// Whether what depends on it goes with it.
+    pub cascade: bool,
 }
 
 impl BoundAlter {
@@ -128,6 +157,8 @@ impl BoundAlter {
             name,
             table: None,
             filled: Vec::new(),
+            retyped: Vec::new(),
+            dropped: Vec::new(),
             not_null: Vec::new(),
             must_hold: Vec::new(),
             new_keys: Vec::new(),
@@ -136,6 +167,32 @@ impl BoundAlter {
             renames: false,
             notices: Vec::new(),
         }
+    }
+
+    /// 0A000 for a column that the same statement gives another type.
+    pub(crate) fn check_not_retyped(&self, column: &str) -> Result<()> {
+        if self.retyped.iter().all(|retyped| retyped.name != column) {
+            return Ok(());
+        }
+        let what = "a new type and another change of the same column in one statement";
+        Err(Error::unsupported(what).with_hint("Send two statements."))
+    }
+
+    /// A table's definition when its rows have their values.
+    pub fn finished(&self) -> Option<TableDef> {
+        let mut table = self.table.clone()?;
+        for RetypedColumn { from, to, name } in &self.retyped {
+            let mut nullable = true;
+            for old in table.columns.iter_mut().filter(|c| c.column.id == *from) {
+                nullable = old.column.nullable;
+                old.drop_for(Some(*to));
+            }
+            for new in table.columns.iter_mut().filter(|c| c.column.id == *to) {
+                new.column.name.clone_from(name);
+                new.column.nullable = nullable;
+            }
+        }
+        Some(table)
     }
 
     pub(crate) fn table_mut(&mut self) -> Result<&mut TableDef> {

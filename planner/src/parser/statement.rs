@@ -277,9 +277,7 @@ impl<'a> StatementParser<'a> {
 /// Takes out INSERT's `OVERRIDING SYSTEM VALUE`, which sqlparser does not know. Three words in a row with these before
 /// them stand nowhere else.
 fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Overriding {
-    let is_word = |token: &TokenWithSpan, wanted: &str| {
-        matches!(&token.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(wanted))
-    };
+    let is_word = |token: &TokenWithSpan, wanted: &str| matches!(&token.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(wanted));
     let insert = tokens.iter().position(|token| is_word(token, "INSERT"));
     let Some(insert) = insert else { return Overriding::Nothing };
     for (word, overriding) in [("SYSTEM", Overriding::System), ("USER", Overriding::User)] {

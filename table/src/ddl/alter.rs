@@ -1,7 +1,8 @@
 //! ALTER TABLE and RENAME: a draft of the new definition, then what the rows must become and be for it.
 //!
 //! ```text
-//!   draft (new columns are there, NULL in every row) ─► UPDATE to their defaults ─► constraints checked ─► COMMIT
+//!   draft (new columns are there, NULL in every row) ─► UPDATE to their defaults, or from columns of another type
+//!     ─► draft (those are hidden, the new ones in their places) ─► constraints checked ─► COMMIT
 //! ```
 //! Outside a block it is a block of its own. Views go on: columns are only added at the end, and a name that a view
 //! uses is not changed (2BP01).
@@ -9,9 +10,9 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind, quote_identifier};
+use weir_catalog::{CatalogChange, CatalogSnapshot, Object, ObjectKind, TableDef, quote_identifier};
 use weir_common::{Column, Error, ObjectId, Result, SqlState};
-use weir_planner::bound::{BoundAlter, DropKind};
+use weir_planner::bound::{BoundAlter, DropKind, FilledColumn};
 use weir_planner::{BindContext, BoundStatement, ParamTypes, ParamValues, index_expressions};
 
 use super::{Plan, Start};
@@ -38,11 +39,23 @@ impl Session {
         if let (ObjectKind::Table(_), Some(lock)) = (&object.kind, self.lock(&object).await?) {
             self.transaction.keep_lock(id, lock);
         }
-        let plan = plan(&object, alter);
-        self.check_dependents(&catalog, &catalog.with(&plan.changes)?, &object, alter.renames)?;
+        self.check_retyped(&catalog, &object, alter)?;
+        let mut plan = plan(&object, alter);
+        let after = catalog.with(&plan.changes)?;
+        match alter.dropped.is_empty() {
+            true => self.check_dependents(&catalog, &after, &object, alter.renames)?,
+            false => self.drop_along((&catalog, &after), &object, alter, &mut plan)?,
+        }
+        self.notices.append(&mut plan.notices);
         self.add_to_draft(plan).await?;
         self.conform_own_writes(id)?;
         self.fill(&object, alter).await?;
+        if !alter.retyped.is_empty() {
+            let catalog = self.catalog();
+            let filled = catalog.object(id).map(|object| Object::clone(object));
+            let filled = filled.ok_or_else(|| Error::internal(format!("no object {id}")))?;
+            self.add_to_draft(replace(filled, alter.finished(), tag(alter.kind))).await?;
+        }
         self.check_rows(&object, alter).await?;
         self.change_keys(id, alter).await
     }
@@ -62,7 +75,9 @@ impl Session {
         if alter.filled.is_empty() {
             return Ok(());
         }
-        let set = |column: &String| format!("{} = DEFAULT", quote_identifier(column));
+        let set = |column: &FilledColumn| {
+            format!("{} = {}", quote_identifier(&column.name), column.value.as_deref().unwrap_or("DEFAULT"))
+        };
         let set: Vec<String> = alter.filled.iter().map(set).collect();
         let table = self.qualified(object, &alter.name);
         let bound = self.bind_text(&format!("UPDATE {table} SET {}", set.join(", ")))?;
@@ -154,7 +169,7 @@ impl Session {
             .with_hint("Drop them first and create them again; a view that names its columns keeps them."))
     }
 
-    fn still_means(&self, catalog: &CatalogSnapshot, sql: &str, columns: &[Column]) -> bool {
+    pub(super) fn still_means(&self, catalog: &CatalogSnapshot, sql: &str, columns: &[Column]) -> bool {
         let context = BindContext::new(Arc::new(catalog.clone()), self.session_info());
         let parsed = weir_planner::parse(sql).unwrap_or_default();
         let bound = parsed.first().map(|statement| weir_planner::bind(statement, &context));
@@ -169,16 +184,21 @@ fn plan(object: &Object, alter: &BoundAlter) -> Plan {
     let mut changed = Object { name: alter.name.clone(), ..object.clone() };
     let more = alter.depends_on.iter().filter(|id| !object.depends_on.contains(id));
     changed.depends_on.extend(more);
-    let before = object.relation_schema();
-    if let Some(table) = &alter.table {
-        changed.kind = ObjectKind::Table(table.clone());
+    for dropped in &alter.dropped {
+        changed.column_comments.remove(&dropped.number);
     }
-    let after = changed.relation_schema();
-    let plan = Plan::new(tag(alter.kind), vec![CatalogChange::Replace(changed)]);
+    replace(changed, alter.table.clone(), tag(alter.kind))
+}
+
+/// The object with another definition of its table, if there is one.
+fn replace(mut object: Object, table: Option<TableDef>, tag: &'static str) -> Plan {
+    let (id, before) = (object.id, object.relation_schema());
+    let Some(table) = table else { return Plan::new(tag, vec![CatalogChange::Replace(object)]) };
+    object.kind = ObjectKind::Table(table);
+    let after = object.relation_schema();
+    let plan = Plan::new(tag, vec![CatalogChange::Replace(object)]);
     match (before, after) {
-        (Some(before), Some(after)) if alter.table.is_some() && before != after => {
-            plan.starting(Start::Alter { id: object.id, before, after })
-        }
+        (Some(before), Some(after)) if before != after => plan.starting(Start::Alter { id, before, after }),
         _ => plan,
     }
 }

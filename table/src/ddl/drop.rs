@@ -47,7 +47,11 @@ fn owned_sequences(catalog: &CatalogSnapshot, order: &[ObjectId]) -> Vec<ObjectI
 }
 
 /// What CASCADE takes along, in PostgreSQL's words.
-fn cascade_notice(catalog: &CatalogSnapshot, order: &[ObjectId], named: &[ObjectId]) -> Option<Notice> {
+pub(super) fn cascade_notice(
+    catalog: &CatalogSnapshot,
+    order: &[ObjectId],
+    named: &[ObjectId],
+) -> Option<Notice> {
     let describe = |id: &ObjectId| catalog.object(*id).map(|o| format!("{} {}", o.kind.noun(), o.name));
     let is_index = |id: &&ObjectId| {
         catalog.object(**id).is_some_and(|object| matches!(object.kind, ObjectKind::Index(_)))

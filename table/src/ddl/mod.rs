@@ -7,6 +7,7 @@
 //! happens to the client; a statement that fails leaves the catalog as it was.
 
 mod alter;
+mod alter_column;
 mod comment;
 mod create_index;
 mod create_materialized_view;

@@ -41,7 +41,8 @@ pub(super) fn describe_row(table: &TableDef, rows: &RecordBatch, row: usize) -> 
             None => text,
         }
     };
-    table.columns.iter().zip(rows.columns()).map(value).collect::<Vec<_>>().join(", ")
+    let shown = table.shown().into_iter().map(|c| (c.def, rows.column(c.position)));
+    shown.map(value).collect::<Vec<_>>().join(", ")
 }
 
 /// The rows of the table that were not seen before: a join may give one several times, and then the first counts,
