@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_common::Result;
+use weir_common::key::after_prefix;
 
 pub use crate::batch::{Write, WriteBatch};
 
@@ -60,4 +61,13 @@ pub trait StateSnapshot: Send + Sync {
         end: Bound<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>>;
+    /// The entries whose keys begin with each of these, which are in order; for prefixes that few keys have.
+    fn prefixes(&self, space: Keyspace, prefixes: &[&[u8]]) -> Result<Vec<Vec<(Bytes, Bytes)>>> {
+        let entries = |prefix: &&[u8]| {
+            let end = after_prefix(prefix);
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            self.range(space, Bound::Included(prefix), end, usize::MAX)
+        };
+        prefixes.iter().map(entries).collect()
+    }
 }

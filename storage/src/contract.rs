@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
 use weir_common::Result;
 
 use crate::backend::{Keyspace, StateBackend, Write, WriteBatch};
@@ -35,6 +36,7 @@ fn check_contract(open: Open<'_>) -> Result<()> {
     keyspaces_are_apart(&*open()?)?;
     snapshots_do_not_change(&*open()?)?;
     ranges_respect_bounds_and_limit(&*open()?)?;
+    prefixes_give_their_keys_and_no_others(&*open()?)?;
     range_deletes_exclude_their_end(&*open()?)
 }
 
@@ -114,6 +116,18 @@ fn ranges_respect_bounds_and_limit(backend: &dyn StateBackend) -> Result<()> {
     assert_eq!(keys(backend, Bound::Unbounded, Bound::Unbounded, 3)?, "a b ba");
     assert_eq!(keys(backend, Bound::Excluded(c), Bound::Excluded(b), 9)?, "");
     assert_eq!(keys(backend, Bound::Excluded(b), Bound::Excluded(b), 9)?, "");
+    Ok(())
+}
+
+fn prefixes_give_their_keys_and_no_others(backend: &dyn StateBackend) -> Result<()> {
+    write(backend, ["a", "b", "ba", "bb", "c", "d"].map(|key| put(key, key)).to_vec())?;
+    let asked: [&[u8]; 5] = [b"", b"aa", b"b", b"bb", b"e"];
+    let found = backend.snapshot().prefixes(Keyspace::State, &asked)?;
+    let values = |entries: &Vec<(Bytes, Bytes)>| {
+        let values: Vec<_> = entries.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        values.join(" ")
+    };
+    assert_eq!(found.iter().map(values).collect::<Vec<_>>(), ["a b ba bb c d", "", "b ba bb", "bb", ""]);
     Ok(())
 }
 

@@ -235,6 +235,24 @@ impl StateSnapshot for RocksSnapshot {
         entries.status().map_err(|error| database.read_error(error))?;
         Ok(packed.into_entries())
     }
+
+    /// One iterator for all of them: making one costs more than a seek.
+    fn prefixes(&self, space: Keyspace, prefixes: &[&[u8]]) -> Result<Vec<Vec<(Bytes, Bytes)>>> {
+        let database = self.borrow_owner();
+        let mut entries = self.borrow_dependent().raw_iterator_cf_opt(database.family(space), self.options());
+        let mut found = Vec::with_capacity(prefixes.len());
+        for prefix in prefixes {
+            let mut packed = PackedEntries::default();
+            entries.seek(prefix);
+            while let Some((key, value)) = entries.item().filter(|(key, _)| key.starts_with(prefix)) {
+                packed.push(key, value);
+                entries.next();
+            }
+            found.push(packed.into_entries());
+        }
+        entries.status().map_err(|error| database.read_error(error))?;
+        Ok(found)
+    }
 }
 
 /// The smallest byte string greater than this one.

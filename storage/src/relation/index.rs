@@ -134,12 +134,7 @@ impl IndexStore {
 
     /// How many rows have each of these keys, of everything applied so far. Keys as of [`Self::keys_of`], in order.
     pub fn latest_counts(&self, keys: &[&[u8]]) -> Result<Vec<usize>> {
-        let snapshot = self.entries.pin().at(Epoch::MAX);
-        let count = |key: &&[u8]| {
-            let entries = snapshot.scan_range(&KeyRange::of_prefix(key), &[], 16);
-            entries.map(|batch| batch.map(|batch| batch.num_rows())).sum()
-        };
-        keys.iter().map(count).collect()
+        self.entries.pin().at(Epoch::MAX).count_prefixes(keys)
     }
 
     /// The id it was asked for under.

@@ -179,7 +179,7 @@ impl BaseCursor {
 }
 
 /// Base entries and changes of the same key range, both in key order, as the rows that are there.
-fn merge<'a>(
+pub(super) fn merge<'a>(
     layout: &Layout,
     base: &'a VecDeque<(Bytes, Bytes)>,
     entries: &[Entry<'a>],

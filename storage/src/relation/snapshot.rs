@@ -13,7 +13,7 @@ use super::generation::Generation;
 use super::index::IndexSnapshot;
 use super::layout::{Entry, Layout, Net, Weighted};
 use super::run::{Run, sort_entries};
-use super::scan::RelationScan;
+use super::scan::{RelationScan, merge};
 use crate::backend::{Keyspace, StateSnapshot};
 
 /// A hold on a relation: from now on every epoch at or after the last checkpoint stays readable.
@@ -154,6 +154,28 @@ impl RelationSnapshot {
                 _ => Bytes::copy_from_slice(row),
             },
         }))
+    }
+
+    /// How many rows have storage keys that begin with each of these prefixes, which are in order.
+    pub(super) fn count_prefixes(&self, prefixes: &[&[u8]]) -> Result<Vec<usize>> {
+        let asked: Vec<Vec<u8>> = prefixes.iter().map(|prefix| self.layout.backend_key(prefix)).collect();
+        let asked: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+        let bases = self.base.prefixes(Keyspace::Relation, &asked)?;
+        let mut positions = vec![0; self.runs.len()];
+        let mut entries: Vec<Entry<'_>> = Vec::new();
+        let mut counts = Vec::with_capacity(prefixes.len());
+        for (prefix, base) in prefixes.iter().zip(bases) {
+            entries.clear();
+            for (run, position) in self.runs.iter().zip(&mut positions) {
+                *position = run.seek(*position, |key| key < *prefix);
+                let end = run.seek(*position, |key| key.starts_with(prefix));
+                entries.extend(run.entries(*position, end).filter(|entry| self.shows(entry.epoch)));
+            }
+            sort_entries(&mut entries);
+            let rows = merge(&self.layout, &base.into(), &entries)?.iter().map(|row| row.weight).sum::<i64>();
+            counts.push(usize::try_from(rows).unwrap_or(0));
+        }
+        Ok(counts)
     }
 
     /// What the runs say about each key; `order` sorts the keys.

@@ -253,6 +253,14 @@ fn check_index(snapshot: &RelationSnapshot, all: &Rows) -> Result<()> {
     let values = [None, Some(""), Some("x"), Some("xx"), Some("xxx"), Some("y")];
     let array: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
     let prefixes = KeyEncoder::new(&[SqlType::Text.arrow()])?.encode(&[array])?;
+    // In order of their encodings: NULL comes last.
+    let order = [1, 2, 3, 4, 5, 0];
+    let sorted: Vec<&[u8]> = order.iter().map(|at| prefixes.row(*at)).collect();
+    let counts = index.0.count_prefixes(&sorted)?;
+    for (at, count) in order.iter().zip(counts) {
+        let with_value = all.iter().filter(|((_, v), _)| v.as_deref() == values[*at]);
+        assert_eq!(count as i64, with_value.map(|(_, weight)| weight).sum::<i64>(), "v = {:?}", values[*at]);
+    }
     for (value, prefix) in values.iter().zip(prefixes.iter()) {
         let ranges = [KeyRange::of_prefix(prefix)];
         let keys = index.row_keys(&ranges, usize::MAX)?.unwrap_or_default();
