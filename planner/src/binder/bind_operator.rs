@@ -1,7 +1,7 @@
 //! Operators and predicates: arithmetic, comparison, AND/OR, LIKE, BETWEEN, IN, IS, ANY/ALL over arrays.
 
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, Like, Operator};
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, Like, Operator, lit};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Spanned, UnaryOperator, Value, ValueWithSpan};
 use weir_common::{Error, Result, SqlState, SqlType};
@@ -146,7 +146,7 @@ impl Binder<'_> {
         let operand = self.bind_expr(operand, cx)?;
         let position = operand.position;
         let condition = self.condition(operand, clause)?;
-        Ok(Typed::new(test(Box::new(condition)), SqlType::Bool, position))
+        Ok(Typed::new(plain_test(test(Box::new(condition))), SqlType::Bool, position))
     }
 
     /// IS [NOT] DISTINCT FROM: the equality operator's operand types, with NULLs equal to each other.
@@ -315,6 +315,22 @@ impl Binder<'_> {
         let operand = self.coerce(operand, &SqlType::Text)?;
         let pattern = self.coerce(pattern, &SqlType::Text)?;
         Ok(Expr::Like(Like::new(negated, Box::new(operand), Box::new(pattern), None, case_insensitive)))
+    }
+}
+
+/// A test of truth as DataFusion would compute it. Its own says that the result is never NULL, which the computation
+/// does not say, and then an aggregate over it finds that its input is not the one planned.
+fn plain_test(test: Expr) -> Expr {
+    let same = |x: Box<Expr>, value: bool| binary(*x, Operator::IsNotDistinctFrom, lit(value));
+    let other = |x: Box<Expr>, value: bool| binary(*x, Operator::IsDistinctFrom, lit(value));
+    match test {
+        Expr::IsTrue(x) => same(x, true),
+        Expr::IsFalse(x) => same(x, false),
+        Expr::IsNotTrue(x) => other(x, true),
+        Expr::IsNotFalse(x) => other(x, false),
+        Expr::IsUnknown(x) => Expr::IsNull(x),
+        Expr::IsNotUnknown(x) => Expr::IsNotNull(x),
+        test => test,
     }
 }
 
