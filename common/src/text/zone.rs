@@ -47,10 +47,14 @@ impl Zone {
             .map(Zone::Named)
     }
 
-    /// As [`Zone::find`], with PostgreSQL's error (22023).
+    /// As [`Zone::find`], with PostgreSQL's error (22023). A name that is an offset is POSIX's: positive to the west.
     pub fn named(name: &str) -> Result<Zone> {
-        Zone::find(name).ok_or_else(|| {
+        let zone = Zone::find(name).ok_or_else(|| {
             Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
+        })?;
+        Ok(match zone {
+            Zone::Fixed(seconds) if name.starts_with(['+', '-']) => Zone::Fixed(-seconds),
+            zone => zone,
         })
     }
 

@@ -196,7 +196,16 @@ fn captures(call: &Call<'_>, with_flags: bool) -> Result<ArrayRef> {
 fn split(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, pattern, mut patterns) = (call.text(0), call.text(1), Patterns::new());
     lists(call, |row, items| {
-        patterns.compiled(pattern.at(row), "")?.split(text.at(row)).for_each(|part| items.append_value(part));
+        let (text, mut start) = (text.at(row), 0);
+        for found in patterns.compiled(pattern.at(row), "")?.find_iter(text) {
+            // As in PostgreSQL, no match of nothing at the ends, or right behind another match.
+            if found.is_empty() && (found.start() == start || found.end() == text.len()) {
+                continue;
+            }
+            items.append_value(&text[start..found.start()]);
+            start = found.end();
+        }
+        items.append_value(&text[start..]);
         Ok(true)
     })
 }

@@ -75,6 +75,10 @@ fn case_and_length(t: &mut Table) {
             if code == 0 {
                 return Err(error("null character not permitted".to_owned()));
             }
+            if code < 0 {
+                let message = "character number must be positive";
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
             let c = u32::try_from(code).ok().and_then(char::from_u32);
             out.push(c.ok_or_else(|| error(format!("requested character too large for encoding: {code}")))?);
             Ok(())
