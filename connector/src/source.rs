@@ -83,6 +83,8 @@ pub trait SplitReader: Send {
     /// The next batch of the range, of about `batch_rows` rows; `None` at its end. A malformed record under the
     /// `fail` policy is an error that names split and line.
     fn next(&mut self, batch_rows: usize) -> Result<Option<ChangeBatch>>;
+    /// The offset that the range has been read up to.
+    fn position(&self) -> u64;
     /// What happened since the last call of this function.
     fn take_progress(&mut self) -> ReadProgress;
 }

@@ -82,6 +82,10 @@ pub enum Statement {
     Resume {
         name: ObjectName,
     },
+    /// CANCEL JOB.
+    CancelJob {
+        name: ObjectName,
+    },
     Subscribe(Subscribe),
     DeclareCursor {
         name: String,

@@ -297,6 +297,11 @@ pub enum BoundStatement {
     Resume {
         object: ObjectId,
     },
+    /// Ends the statement that creates a view or sink. One in another session's block has a name, but is no object yet.
+    CancelJob {
+        object: Option<ObjectId>,
+        name: String,
+    },
     Subscribe(BoundSubscribe),
     /// DECLARE … CURSOR FOR a query or SUBSCRIBE.
     DeclareCursor {

@@ -93,7 +93,10 @@ impl Feed {
             Kind::Values(batch) => batch.take().map(|batch| (self.start, batch)),
             Kind::Source(feed) => feed.next(job, upper, self.batch_rows)?,
             Kind::Relation { relation, project, scan, worker, position } => match next_of_scan(scan)? {
-                Some(batch) => Some((self.start, batch)),
+                Some(batch) => {
+                    job.backfill.read_relation(batch.len());
+                    Some((self.start, batch))
+                }
                 None => next_change(relation, project, *worker, position, self.start, upper)?,
             },
         };
@@ -152,9 +155,14 @@ impl SourceFeed {
                 self.reader.start(range)?;
                 self.reading = true;
             }
+            let before = self.reader.position();
             let batch = self.reader.next(batch_rows)?;
             let skipped = self.reader.take_progress().skipped;
             job.metrics.rows_skipped.fetch_add(skipped, Ordering::Relaxed);
+            if *epoch == job.start.epoch {
+                let rows = batch.as_ref().map_or(0, ChangeBatch::len);
+                job.backfill.read_source(self.reader.position() - before, rows);
+            }
             match batch {
                 Some(batch) if batch.is_empty() => {}
                 Some(batch) => return Ok(Some((*epoch, batch))),

@@ -11,6 +11,7 @@ use weir_exec::operator::{OpenContext, StateReader};
 use weir_storage::backend::StateSnapshot;
 use weir_storage::relation::RelationSnapshot;
 
+use crate::backfill::Backfill;
 use crate::graph::JobGraph;
 use crate::host::Fresh;
 use crate::meta::Counters;
@@ -36,6 +37,8 @@ pub struct Job {
     pub output: Output,
     pub start: Start,
     pub metrics: Metrics,
+    /// How far a fresh one is with its first epoch.
+    pub backfill: Backfill,
     /// Checkpoints that were declared, ascending; hosts take those that their frontier has passed.
     declared: Mutex<Vec<Epoch>>,
     /// How many workers have opened it.
@@ -142,6 +145,7 @@ impl Job {
             output,
             start,
             metrics,
+            backfill: Backfill::default(),
             declared: Mutex::new(Vec::new()),
             opened: AtomicUsize::new(0),
         })

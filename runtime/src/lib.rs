@@ -9,6 +9,7 @@
 //!  source ─► binding  ─┘ epoch e                           └─ dump at checkpoint ─► checkpointer ─► RocksDB
 //! ```
 
+mod backfill;
 mod changelog;
 pub mod checkpoint;
 pub mod commit;
@@ -35,6 +36,7 @@ mod times;
 
 mod runtime;
 
+pub use backfill::{BackfillStage, BackfillStatus};
 pub use commit::TableWrite;
 pub use graph::JobGraph;
 pub use index::{RelationIndex, Unique, UniqueColumn};

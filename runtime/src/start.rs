@@ -34,6 +34,7 @@ impl PendingStart {
                 *snapshot.lock() = Some(pin.at(self.job.start.epoch));
             }
         }
+        self.job.backfill.begin(&self.job, engine.clock.monotonic());
         engine.workers.install(self.job);
     }
 

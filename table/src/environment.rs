@@ -6,16 +6,17 @@
 
 use std::sync::Arc;
 
-use weir_catalog::system::{Activity, JobRow, RelationSize, Setting, SourceRow, SystemContext};
+use weir_catalog::system::{Activity, BackfillRow, JobRow, RelationSize, Setting, SourceRow, SystemContext};
 use weir_catalog::{Catalog, CatalogSnapshot, CatalogTransaction, ObjectKind};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock};
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
-use weir_runtime::{JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus};
+use weir_runtime::{BackfillStage, BackfillStatus, JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus};
 use weir_storage::DataDir;
 
 use crate::activity::Activities;
 use crate::indexes::IndexKeys;
+use crate::caller::Building;
 use crate::locks::TableLocks;
 use crate::query::BatchEngine;
 use crate::recovery::{Broken, recover};
@@ -34,6 +35,7 @@ pub struct Environment {
     pub(crate) locks: TableLocks,
     pub(crate) activities: Activities,
     pub(crate) index_keys: IndexKeys,
+    pub(crate) building: Building,
     broken: Broken,
     started_at: i64,
     /// Last, so that the folder is unlocked when everything else is gone.
@@ -66,6 +68,7 @@ impl Environment {
             locks: TableLocks::default(),
             activities: Activities::default(),
             index_keys: IndexKeys::default(),
+            building: Building::default(),
             broken,
             _data_dir: data_dir,
         }))
@@ -115,8 +118,27 @@ impl Environment {
             jobs,
             sources: self.runtime.sources().iter().map(|source| source_row(&catalog, source)).collect(),
             relation_sizes: self.relation_sizes(),
+            backfills: self.backfill_rows(),
             ..SystemContext::new(catalog)
         }
+    }
+
+    fn backfill_rows(&self) -> Vec<BackfillRow> {
+        let now = self.clock.now_micros();
+        let row = |status: BackfillStatus| BackfillRow {
+            job: status.job,
+            name: status.name,
+            stage: match status.stage {
+                BackfillStage::Waiting => "waiting",
+                BackfillStage::Reading => "reading",
+                BackfillStage::Finishing => "finishing",
+            },
+            rows_done: status.rows_done,
+            rows_total: status.rows_total,
+            started_at: status.started_micros,
+            eta: status.remaining.map(|left| now + left.as_micros() as i64),
+        };
+        self.runtime.backfills().into_iter().map(row).collect()
     }
 
     fn relation_sizes(&self) -> Vec<RelationSize> {
@@ -124,6 +146,7 @@ impl Environment {
             id: status.relation,
             rows: status.rows_estimate,
             bytes: status.memory_bytes as u64,
+            backlog: status.backlog_batches as u64,
         };
         self.runtime.relations().into_iter().map(size).collect()
     }

@@ -4,8 +4,8 @@
 //! goes parse → bind (planner) → execute (here), where execute means: read relations at one epoch and run a
 //! DataFusion plan over them, or commit changes to tables, or change the catalog and the running jobs.
 //!
-//! Invariants: no sockets; DDL is one at a time and runs to its end once it started, whatever happens to the
-//! client; a statement is cancelled by dropping its future or its stream.
+//! Invariants: no sockets; DDL is one at a time and is carried through or undone once it started, whatever
+//! happens to the client; a statement is cancelled by dropping its future or its stream.
 //!
 //! ```no_run
 //! # async fn example() -> weir_common::Result<()> {
@@ -24,6 +24,7 @@
 
 mod activity;
 mod api;
+mod caller;
 mod changefeed;
 mod copy;
 mod cursors;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
 use weir_catalog::system::{Activity, Setting};
 use weir_common::text::FormatOptions;
 use weir_common::{Epoch, Error, Result, SqlState, SqlType};
@@ -71,6 +73,12 @@ pub struct Session {
     pub(crate) sequences: Arc<SessionSequences>,
     /// The epoch of the session's last commit.
     pub(crate) last_commit: Epoch,
+    /// Notices of a statement that is under way; the receiver until somebody takes it.
+    pub(crate) prompt_notices: (UnboundedSender<Notice>, Option<UnboundedReceiver<Notice>>),
+    /// The task of the statement under way, or of one that was cancelled.
+    pub(crate) unsettled: Option<JoinHandle<()>>,
+    /// Whether a statement of several steps is in a block that it began.
+    pub(crate) in_own_block: bool,
     seat: Seat,
     pub(crate) recent: RecentStatements,
     /// What `prepare` bound last, for the `execute` that follows at once.
@@ -104,6 +112,7 @@ impl Session {
             ..Activity::default()
         });
         let sequences = Arc::new(SessionSequences::new(Arc::clone(&env.catalog)));
+        let (prompt, receiver) = tokio::sync::mpsc::unbounded_channel();
         Ok(Session {
             env,
             user: options.user,
@@ -115,6 +124,9 @@ impl Session {
             notices: Vec::new(),
             sequences,
             last_commit: Epoch::ZERO,
+            prompt_notices: (prompt, Some(receiver)),
+            unsettled: None,
+            in_own_block: false,
             seat,
             recent: RecentStatements::default(),
             fresh: None,
@@ -146,9 +158,13 @@ impl Session {
         let deadline = limit.map(Duration::from_millis);
         let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
         let outcome = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, self.run(prepared, params))
-                .await
-                .unwrap_or_else(|_| Err(timed_out())),
+            Some(deadline) => match tokio::time::timeout_at(deadline, self.run(prepared, params)).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    self.settle().await;
+                    Err(timed_out())
+                }
+            },
             None => self.run(prepared, params).await,
         };
         self.note_end();
@@ -197,6 +213,9 @@ impl Session {
 
     /// The notices since the last call, in order.
     pub fn take_notices(&mut self) -> Vec<Notice> {
+        if let Some(prompt) = &mut self.prompt_notices.1 {
+            self.notices.extend(std::iter::from_fn(|| prompt.try_recv().ok()));
+        }
         std::mem::take(&mut self.notices)
     }
 

@@ -42,6 +42,7 @@ impl Session {
             BoundStatement::Wait { view } => self.wait_for_view(view).await,
             BoundStatement::Pause { object } => self.pause(object),
             BoundStatement::Resume { object } => self.resume(object).await,
+            BoundStatement::CancelJob { object, name } => self.cancel_job(object, &name).await,
             BoundStatement::Subscribe(subscribe) => self.subscribe(&subscribe).await,
             BoundStatement::DeclareCursor { name, hold, statement } => {
                 self.declare_cursor(name, hold, *statement).await

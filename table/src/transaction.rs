@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_planner::bound::TransactionModes;
 use weir_storage::RelationSnapshot;
@@ -59,6 +60,8 @@ pub struct Transaction {
     pinned: Option<Snapshots>,
     /// What DDL of the block has made.
     pub(crate) draft: Option<Draft>,
+    /// Where a task that works on the draft puts it back.
+    lent: Option<Arc<Mutex<Option<Draft>>>>,
     pub(crate) savepoints: Vec<Savepoint>,
 }
 
@@ -212,6 +215,18 @@ impl Transaction {
         self.decided_conflicts = false;
         let locks = std::mem::take(&mut self.locks).into_values().collect();
         (std::mem::take(&mut self.writes), locks)
+    }
+
+    /// A place for whoever works on the draft to put it back into.
+    pub(crate) fn lend_draft(&mut self) -> Arc<Mutex<Option<Draft>>> {
+        Arc::clone(self.lent.get_or_insert_default())
+    }
+
+    /// Takes back the draft that was lent, once it has been put back.
+    pub(crate) fn take_draft_back(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            self.draft = lent.lock().take();
+        }
     }
 
     /// Whether the table's lock is held by the block.

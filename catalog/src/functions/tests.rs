@@ -22,7 +22,7 @@ use Arg::{Bool, Int, Null, Text};
 
 fn context() -> FunctionContext {
     let mut cx = FunctionContext::new(sample::snapshot());
-    cx.relation_sizes.push(RelationSize { id: T, rows: 3, bytes: 9000 });
+    cx.relation_sizes.push(RelationSize { id: T, rows: 3, bytes: 9000, backlog: 0 });
     cx.settings.push(Setting { name: "TimeZone".into(), value: "UTC".into(), ..Setting::default() });
     cx
 }

@@ -24,6 +24,8 @@ pub struct SystemContext {
     pub prepared_statements: Vec<PreparedStatement>,
     /// The jobs (`sys.jobs`).
     pub jobs: Vec<JobRow>,
+    /// The jobs in their first epoch (`sys.backfill`).
+    pub backfills: Vec<BackfillRow>,
     /// The sources (`sys.sources`).
     pub sources: Vec<SourceRow>,
     /// The checkpoints that are kept (`sys.checkpoints`).
@@ -114,6 +116,25 @@ pub struct JobRow {
     pub started_at: Option<i64>,
 }
 
+/// A job that works on what its inputs held when it began.
+#[derive(Clone, Debug)]
+pub struct BackfillRow {
+    /// Its number, which is its object's.
+    pub job: JobId,
+    /// Its object's name.
+    pub name: String,
+    /// `waiting` for its inputs, `reading` them, `finishing`.
+    pub stage: &'static str,
+    /// Rows read so far.
+    pub rows_done: u64,
+    /// Rows altogether, as far as is known.
+    pub rows_total: u64,
+    /// When it was created.
+    pub started_at: i64,
+    /// When everything is likely to be read; `None` while nothing can be said.
+    pub eta: Option<i64>,
+}
+
 /// A source.
 #[derive(Clone, Debug, Default)]
 pub struct SourceRow {
@@ -155,6 +176,8 @@ pub struct RelationSize {
     pub rows: u64,
     /// Bytes, estimated.
     pub bytes: u64,
+    /// Batches of changes that are kept for readers.
+    pub backlog: u64,
 }
 
 impl SystemContext {
@@ -168,6 +191,7 @@ impl SystemContext {
             activity: Vec::new(),
             prepared_statements: Vec::new(),
             jobs: Vec::new(),
+            backfills: Vec::new(),
             sources: Vec::new(),
             checkpoints: Vec::new(),
             relation_sizes: Vec::new(),

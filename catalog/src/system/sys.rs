@@ -6,6 +6,7 @@ use super::{PushRows, SystemContext, no_rows};
 pub(super) fn rows_of(name: &str) -> PushRows {
     match name {
         "jobs" => jobs,
+        "backfill" => backfill,
         "sources" => sources,
         "checkpoints" => checkpoints,
         "relations" => relations,
@@ -29,6 +30,22 @@ fn jobs(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("rows_skipped", job.rows_skipped.into()),
             ("state_bytes", job.state_bytes.into()),
             ("started_at", job.started_at.into()),
+        ]);
+    }
+}
+
+fn backfill(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for job in &cx.backfills {
+        let percent = u128::from(job.rows_done) * 100 / u128::from(job.rows_total.max(1));
+        rows.push([
+            ("id", job.job.0.into()),
+            ("view", (&job.name).into()),
+            ("stage", job.stage.into()),
+            ("rows_done", job.rows_done.into()),
+            ("rows_total", job.rows_total.into()),
+            ("percent", (percent as u64).into()),
+            ("started_at", job.started_at.into()),
+            ("eta", job.eta.into()),
         ]);
     }
 }
@@ -68,6 +85,7 @@ fn relations(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("kind", object.kind.noun().into()),
             ("rows", size.map(|size| size.rows).into()),
             ("bytes", size.map(|size| size.bytes).into()),
+            ("backlog", size.map(|size| size.backlog).into()),
         ]);
     }
 }

@@ -12,7 +12,7 @@ use crate::sample::{self, BIDS, MV, T};
 
 fn context() -> SystemContext {
     let mut cx = SystemContext::new(sample::snapshot());
-    cx.relation_sizes.push(RelationSize { id: T, rows: 3, bytes: 9000 });
+    cx.relation_sizes.push(RelationSize { id: T, rows: 3, bytes: 9000, backlog: 0 });
     cx.activity.push(Activity { pid: 7, user: "weir".into(), state: "active".into(), ..Activity::default() });
     cx.prepared_statements.push(PreparedStatement {
         name: "p".into(),

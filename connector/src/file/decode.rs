@@ -267,6 +267,10 @@ impl SplitReader for RecordReader {
         if records.is_empty() { Ok(None) } else { self.batch(records).map(Some) }
     }
 
+    fn position(&self) -> u64 {
+        self.at
+    }
+
     fn take_progress(&mut self) -> ReadProgress {
         std::mem::take(&mut self.progress)
     }

@@ -132,6 +132,10 @@ impl SplitReader for Reader {
         Ok(Some(ChangeBatch::inserts(rows)))
     }
 
+    fn position(&self) -> u64 {
+        self.at
+    }
+
     fn take_progress(&mut self) -> ReadProgress {
         ReadProgress { skipped: 0, rows: std::mem::take(&mut self.rows) }
     }

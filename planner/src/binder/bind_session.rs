@@ -11,6 +11,7 @@ use super::bind_type::sql_type;
 use super::scope::Scope;
 use crate::ast::Statement;
 use crate::bound::BoundStatement;
+use crate::parser::fold;
 
 impl Binder<'_> {
     pub(crate) fn bind_session_statement(&self, statement: &Statement) -> Result<BoundStatement> {
@@ -19,6 +20,7 @@ impl Binder<'_> {
             Statement::Wait { name } => BoundStatement::Wait { view: self.find_job_owner(name)? },
             Statement::Pause { name } => BoundStatement::Pause { object: self.find_job_owner(name)? },
             Statement::Resume { name } => BoundStatement::Resume { object: self.find_job_owner(name)? },
+            Statement::CancelJob { name } => self.bind_cancel_job(name)?,
             Statement::Begin(modes) => BoundStatement::Begin(*modes),
             Statement::Commit => BoundStatement::Commit,
             Statement::Rollback => BoundStatement::Rollback,
@@ -57,6 +59,16 @@ impl Binder<'_> {
                 Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(self.span_position(name.span())))
             }
         }
+    }
+
+    fn bind_cancel_job(&self, name: &ObjectName) -> Result<BoundStatement> {
+        let last = name.0.last().and_then(|part| part.as_ident());
+        let object = match self.find_job_owner(name) {
+            Ok(object) => Some(object),
+            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => None,
+            Err(error) => return Err(error),
+        };
+        Ok(BoundStatement::CancelJob { object, name: last.map(fold).unwrap_or_default() })
     }
 
     fn bind_execute_args(&self, args: &[sqlparser::ast::Expr]) -> Result<Option<crate::bound::BoundQuery>> {

@@ -26,6 +26,9 @@ impl StatementParser<'_> {
         if self.word("RESUME") {
             return Ok(Statement::Resume { name: self.parse_job_owner()? });
         }
+        if self.words(&["CANCEL", "JOB"]) {
+            return Ok(Statement::CancelJob { name: self.name()? });
+        }
         if self.words(&["START", "TRANSACTION"]) || self.word("BEGIN") {
             let _ = self.word("TRANSACTION") || self.word("WORK");
             return Ok(Statement::Begin(self.parse_modes()?));

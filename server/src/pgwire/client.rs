@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use pgwire::messages::startup::ParameterStatus;
 use weir_common::{Error, Result, SqlState};
-use weir_table::{ImplicitEnd, Outcome, ParamValue, Prepared, Session, TransactionStatus};
+use tokio::sync::mpsc::UnboundedReceiver;
+use weir_table::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, Session, TransactionStatus};
 
 use super::copy::Copying;
 use super::extended::Portal;
@@ -42,11 +43,14 @@ pub struct Client {
     abandonable: Arc<AtomicBool>,
     /// Whether statements run in a block that the protocol, not the user, has opened.
     implicit: bool,
+    /// What a statement tells while it runs.
+    prompt_notices: Option<UnboundedReceiver<Notice>>,
 }
 
 impl Client {
-    pub fn new(session: Session, writer: Writer, abandonable: Arc<AtomicBool>) -> Client {
+    pub fn new(mut session: Session, writer: Writer, abandonable: Arc<AtomicBool>) -> Client {
         Client {
+            prompt_notices: session.take_prompt_notices(),
             session,
             writer,
             portals: HashMap::new(),
@@ -91,15 +95,29 @@ impl Client {
         Ok(())
     }
 
-    /// Runs a prepared statement up to its outcome.
+    /// Runs a prepared statement up to its outcome. What it tells on the way goes out at once.
     pub async fn run(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
         self.abandonable.store(prepared.only_reads(), Ordering::Relaxed);
-        self.session.execute(prepared, params).await
+        let Some(notices) = &mut self.prompt_notices else {
+            return self.session.execute(prepared, params).await;
+        };
+        let mut execution = std::pin::pin!(self.session.execute(prepared, params));
+        loop {
+            let notice = tokio::select! {
+                biased;
+                outcome = &mut execution => return outcome,
+                Some(notice) = notices.recv() => notice,
+            };
+            self.writer.send(&report::notice(&notice));
+            // A client that has gone is noticed by whoever reads from it; the statement may be worth finishing.
+            let _ = self.writer.flush().await;
+        }
     }
 
     /// Sends the notices and parameter changes that a statement left behind.
     pub fn announce(&mut self) {
-        for notice in self.session.take_notices() {
+        let prompt = self.prompt_notices.iter_mut().flat_map(|n| std::iter::from_fn(|| n.try_recv().ok()));
+        for notice in prompt.chain(self.session.take_notices()) {
             self.writer.send(&report::notice(&notice));
         }
         for (name, value) in self.session.take_parameter_changes() {
@@ -110,6 +128,7 @@ impl Client {
     /// Tells the client that what it asked for failed, and undoes what the protocol had opened for it.
     pub async fn fail(&mut self, severity: Severity, error: &Error) {
         self.copying = None;
+        self.session.settle().await;
         self.session.fail_transaction();
         // The statement's own error is what the client needs to hear.
         let _ = self.end_implicit(ImplicitEnd::Rollback).await;

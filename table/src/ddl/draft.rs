@@ -12,6 +12,7 @@ use weir_common::{Epoch, Error, ObjectId, Result, SqlState};
 use weir_runtime::TableWrite;
 
 use super::plan::{Plan, Undo};
+use crate::caller::Caller;
 use crate::environment::Environment;
 
 /// The catalog changes of a block.
@@ -53,11 +54,11 @@ impl Draft {
     }
 
     /// Adds a statement: what it starts runs from now on.
-    pub(super) async fn add(&mut self, plan: Plan) -> Result<()> {
+    pub(super) async fn add(&mut self, plan: Plan, caller: &Caller) -> Result<()> {
         let base = self.env.catalog.snapshot();
         let changes: Vec<_> = self.changes.iter().chain(&plan.changes).cloned().collect();
         let next = base.with(&changes)?;
-        let started = self.env.start(plan.starts).await?;
+        let started = self.env.start(plan.starts, caller).await?;
         self.env.catalog.add_drafts(&plan.changes);
         self.started.extend(started);
         self.stops.extend(plan.stops);

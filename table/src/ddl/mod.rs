@@ -3,11 +3,12 @@
 //! ```text
 //!   bind ─► plan ─► carried out at once, or kept for COMMIT in a block (see `plan`, `draft`)
 //! ```
-//! Invariants: one DDL statement or COMMIT with DDL at a time; a body runs in a task of its own to its end, whatever
-//! happens to the client; a statement that fails leaves the catalog as it was.
+//! Invariants: one DDL statement or COMMIT with DDL at a time; a body runs in a task of its own, to its end or,
+//! when its client cancels it, until everything is undone; a statement that fails leaves the catalog as it was.
 
 mod alter;
 mod alter_column;
+mod backfill;
 mod comment;
 mod create_index;
 mod create_materialized_view;
@@ -32,6 +33,7 @@ use weir_planner::{BindContext, BoundStatement, ParsedStatement, SessionInfo};
 
 pub(crate) use self::draft::{Draft, DraftMark};
 use self::plan::{Plan, Start};
+use crate::caller::Caller;
 use crate::environment::Environment;
 use crate::outcome::{Notice, Outcome};
 use crate::session::Session;
@@ -57,7 +59,7 @@ impl Session {
             bound,
             catalog_version: self.env.catalog.snapshot().version(),
         };
-        let done = tokio::spawn(body.run()).await.map_err(|e| Error::internal(format!("DDL: {e}")))??;
+        let done = self.detached(|caller| body.run(caller)).await??;
         self.notices.extend(done.notices);
         Ok(Outcome::Command { tag: done.tag.to_string() })
     }
@@ -83,11 +85,16 @@ impl Session {
         }
         let draft = self.transaction.draft.take();
         let mut draft = draft.unwrap_or_else(|| Draft::new(Arc::clone(&self.env)));
+        let slot = self.transaction.lend_draft();
         // A task of its own: a client that goes away meanwhile must not leave half a start behind.
-        let added = tokio::spawn(async move { (draft.add(plan).await, draft) });
-        let (added, draft) = added.await.map_err(|e| Error::internal(format!("DDL: {e}")))?;
-        self.transaction.draft = Some(draft);
-        added
+        let added = self.detached(|caller| async move {
+            let added = draft.add(plan, &caller).await;
+            *slot.lock() = Some(draft);
+            added
+        });
+        let added = added.await;
+        self.transaction.take_draft_back();
+        added?
     }
 
     /// Begins a block for a statement that is several steps, unless there is an explicit one. Whether it did.
@@ -99,6 +106,7 @@ impl Session {
         let is_own_block = self.transaction.block() == Block::None;
         if is_own_block {
             self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
+            self.in_own_block = true;
         }
         Ok(is_own_block)
     }
@@ -118,6 +126,7 @@ impl Session {
         };
         if is_own_block {
             self.transaction.end();
+            self.in_own_block = false;
         }
         done
     }
@@ -147,8 +156,8 @@ struct Body {
 }
 
 impl Body {
-    async fn run(self) -> Result<Done> {
-        let _one_at_a_time = Arc::clone(&self.env.ddl).lock_owned().await;
+    async fn run(self, caller: Caller) -> Result<Done> {
+        let _one_at_a_time = caller.unless_interrupted(Arc::clone(&self.env.ddl).lock_owned()).await?;
         let catalog = self.env.catalog.snapshot();
         let bound = if catalog.version() == self.catalog_version {
             self.bound
@@ -159,7 +168,7 @@ impl Body {
         let planner = Planner { env: &self.env, catalog: &catalog, user: &self.session.user };
         let mut plan = planner.plan(bound)?;
         let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
-        self.env.carry_out(plan).await?;
+        self.env.carry_out(plan, &caller).await?;
         Ok(done)
     }
 }

@@ -15,6 +15,7 @@ use weir_connector::{Sink, Source};
 use weir_planner::bound::NewName;
 use weir_runtime::{JobGraph, RelationIndex, TableSpec};
 
+use crate::caller::Caller;
 use crate::environment::Environment;
 use crate::outcome::Notice;
 
@@ -110,22 +111,23 @@ impl Start {
 
 impl Environment {
     /// Carries out a statement on its own.
-    pub(super) async fn carry_out(&self, plan: Plan) -> Result<()> {
+    pub(super) async fn carry_out(&self, plan: Plan, caller: &Caller) -> Result<()> {
         if plan.changes.is_empty() {
             return Ok(());
         }
         let created: Vec<ObjectId> = plan.created().collect();
         self.catalog.apply(plan.changes)?;
-        self.start(plan.starts).await.map_err(|error| self.take_back(&created, error))?;
+        let started = self.start(plan.starts, caller).await;
+        started.map_err(|error| self.take_back(&created, error))?;
         self.stop(&plan.stops).await
     }
 
     /// Starts everything, or nothing. Returns how it is undone.
-    pub(super) async fn start(&self, starts: Vec<Start>) -> Result<Vec<Undo>> {
+    pub(super) async fn start(&self, starts: Vec<Start>, caller: &Caller) -> Result<Vec<Undo>> {
         let mut started = Vec::new();
         for start in starts {
             let undo = start.undo();
-            if let Err(error) = self.start_one(start).await {
+            if let Err(error) = self.start_one(start, caller).await {
                 self.stop(&self.undo(started)).await?;
                 return Err(error);
             }
@@ -151,13 +153,13 @@ impl Environment {
         stops
     }
 
-    async fn start_one(&self, start: Start) -> Result<()> {
+    async fn start_one(&self, start: Start, caller: &Caller) -> Result<()> {
         match start {
             Start::Table(table) => self.runtime.create_table(table),
             Start::Source { id, source } => self.runtime.create_source(id, source),
-            Start::Job { graph, sink } => self.runtime.create_job(graph, sink).await,
             Start::Index(index) => self.runtime.create_index(index).await,
             Start::NewIndex(index) => self.runtime.create_index_of_new(index),
+            Start::Job { graph, sink } => self.start_job(graph, sink, caller).await,
             Start::Alter { id, after, .. } => self.runtime.alter_table(id, after),
         }
     }
