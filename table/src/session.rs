@@ -194,6 +194,7 @@ impl Session {
     pub fn begin_implicit(&mut self) {
         if self.transaction.block() == Block::None {
             self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
+            self.settings.begin();
         }
     }
 
@@ -206,6 +207,10 @@ impl Session {
             ImplicitEnd::Commit => self.commit_writes().await,
             ImplicitEnd::Rollback => Ok(()),
         };
+        match (end, &committed) {
+            (ImplicitEnd::Commit, Ok(())) => self.settings.commit(),
+            _ => self.settings.rollback(),
+        }
         self.transaction.end();
         self.note_end();
         committed

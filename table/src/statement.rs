@@ -145,8 +145,11 @@ impl Session {
             let message = "there is already a transaction in progress";
             self.notices.push(Notice::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
         } else {
+            // What came before in the same message belongs to the block.
+            if self.transaction.block() == Block::None {
+                self.settings.begin();
+            }
             self.transaction.begin(Block::Explicit, self.env.clock.now_micros());
-            self.settings.begin();
         }
         self.apply_modes(modes)?;
         Ok(command("BEGIN"))
@@ -249,7 +252,7 @@ impl Session {
     fn set_variable(&mut self, scope: SetScope, name: &str, value: Option<String>) -> Result<Outcome> {
         let scope = match scope {
             SetScope::Session => Scope::Session,
-            SetScope::Transaction if self.transaction.block() == Block::Explicit => Scope::Local,
+            SetScope::Transaction if self.transaction.block() != Block::None => Scope::Local,
             SetScope::Transaction => {
                 let message = "SET LOCAL can only be used in transaction blocks";
                 self.notices.push(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));

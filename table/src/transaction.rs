@@ -7,8 +7,9 @@
 //!    └───────────────────────┴────────────────────────────────┘
 //! ```
 //! DML inside a block is kept here and reaches the tables in one commit at COMMIT: nobody sees a part of it, and
-//! ROLLBACK only has to forget. Statements of a simple query string form an implicit block, which commits what
-//! it has before a statement that must see it or cannot be rolled back.
+//! ROLLBACK only has to forget. Statements of a simple query string form an implicit block, DDL among them; it commits
+//! what it has before a statement that cannot see it otherwise (a read of a view over what was written, FLUSH), or
+//! cannot be rolled back (CREATE SINK).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

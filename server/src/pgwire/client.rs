@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgwire::messages::startup::ParameterStatus;
-use weir_common::{Error, Result, SqlState};
 use tokio::sync::mpsc::UnboundedReceiver;
+use weir_common::{Error, Result, SqlState};
 use weir_table::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, Session, TransactionStatus};
 
 use super::copy::Copying;
@@ -139,10 +139,15 @@ impl Client {
 
     /// Opens a block for statements that succeed or fail together, unless the user has one.
     pub fn begin_implicit(&mut self) {
-        if !self.implicit && self.session.transaction_status() == TransactionStatus::Idle {
+        self.implicit = true;
+        if self.session.transaction_status() == TransactionStatus::Idle {
             self.session.begin_implicit();
-            self.implicit = true;
         }
+    }
+
+    /// Whether statements succeed or fail together.
+    pub fn is_implicit(&self) -> bool {
+        self.implicit
     }
 
     /// Ends that block, if there is one.

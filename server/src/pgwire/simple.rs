@@ -37,6 +37,10 @@ impl Client {
         mut statements: VecDeque<ParsedStatement>,
     ) -> Result<(), Failure> {
         while let Some(statement) = statements.pop_front() {
+            if self.is_implicit() {
+                // A COMMIT among them ended the block of those before it.
+                self.begin_implicit();
+            }
             let limit = self.timeout("statement_timeout");
             if let Some(copy) = within(limit, self.run_simple(&statement)).await? {
                 return self.start_copy(copy, CopyOrigin::Simple(statements)).await;

@@ -48,8 +48,13 @@ impl Session {
         what: &str,
     ) -> Result<Outcome> {
         self.transaction.check_ddl(what, self.default_read_only())?;
-        if self.transaction.block() == Block::Explicit {
-            return self.ddl_in_block(bound, what).await;
+        // What a sink has written outside cannot be taken back.
+        let can_roll_back = !matches!(bound, BoundStatement::CreateSink(_));
+        if !can_roll_back {
+            self.transaction.check_not_in_block(what)?;
+        }
+        if can_roll_back && self.transaction.block() != Block::None {
+            return self.ddl_in_block(bound).await;
         }
         self.commit_writes().await?;
         let body = Body {
@@ -64,11 +69,7 @@ impl Session {
         Ok(Outcome::Command { tag: done.tag.to_string() })
     }
 
-    async fn ddl_in_block(&mut self, bound: BoundStatement, what: &str) -> Result<Outcome> {
-        if matches!(bound, BoundStatement::CreateSink(_)) {
-            // What a sink has written outside cannot be taken back.
-            self.transaction.check_not_in_block(what)?;
-        }
+    async fn ddl_in_block(&mut self, bound: BoundStatement) -> Result<Outcome> {
         let catalog = self.catalog();
         let user = self.user.clone();
         let mut plan = Planner { env: &self.env, catalog: &catalog, user: &user }.plan(bound)?;
@@ -97,37 +98,28 @@ impl Session {
         added?
     }
 
-    /// Begins a block for a statement that is several steps, unless there is an explicit one. Whether it did.
+    /// Begins a block for a statement that is several steps, unless there is one. Whether it did.
     async fn enter_block(&mut self) -> Result<bool> {
-        if self.transaction.block() == Block::Explicit {
+        if self.transaction.block() != Block::None {
             return Ok(false);
         }
         self.commit_writes().await?;
-        let is_own_block = self.transaction.block() == Block::None;
-        if is_own_block {
-            self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
-            self.in_own_block = true;
-        }
-        Ok(is_own_block)
+        self.transaction.begin(Block::Implicit, self.env.clock.now_micros());
+        self.in_own_block = true;
+        Ok(true)
     }
 
     /// Ends what [`Self::enter_block`] began: with a commit, or after an error without a trace.
     async fn leave_block<T>(&mut self, is_own_block: bool, done: Result<T>) -> Result<T> {
-        if self.transaction.block() == Block::Explicit {
+        if !is_own_block {
             return done;
         }
         let done = match done {
             Ok(value) => self.commit_writes().await.map(|()| value),
-            Err(error) => {
-                self.transaction.fail();
-                self.transaction.draft = None;
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
-        if is_own_block {
-            self.transaction.end();
-            self.in_own_block = false;
-        }
+        self.transaction.end();
+        self.in_own_block = false;
         done
     }
 
