@@ -26,15 +26,21 @@ pub fn home_form(catalog: &CatalogSnapshot, object: &Object) -> String {
         ObjectKind::Index(_) => index_form(catalog, object),
         ObjectKind::View(view) => format!("CREATE VIEW {name} AS\n{};", query(&view.query_sql)),
         ObjectKind::MaterializedView(view) => {
-            format!("CREATE MATERIALIZED VIEW {name} AS\n{};", query(&view.query_sql))
+            format!("CREATE MATERIALIZED VIEW {name} AS\n{}{};", query(&view.query_sql), on_error(object))
         }
         ObjectKind::Source(source) => {
-            format!("CREATE SOURCE {name} {}{};", source_body(source), with_options(&source.options))
+            let policy = on_error(object);
+            let is_clause =
+                |option: &str| !policy.is_empty() && ["on_error", "dead_letters"].contains(&option);
+            let options = source.options.iter().filter(|(option, _)| !is_clause(option));
+            let options = options.map(|(option, value)| (option.clone(), value.clone())).collect();
+            format!("CREATE SOURCE {name} {}{}{policy};", source_body(source), with_options(&options))
         }
         ObjectKind::Sequence(sequence) => format!("CREATE SEQUENCE {name}{};", sequence_body(sequence)),
-        ObjectKind::Sink(sink) => {
-            format!("CREATE SINK {name} {}{};", sink_body(catalog, sink), with_options(&sink.options))
+        ObjectKind::Sink(sink) if catalog.object(sink.from).is_none() => {
+            format!("{};", query(&object.definition))
         }
+        ObjectKind::Sink(sink) => format!("CREATE SINK {name} {};", sink_body(catalog, sink)),
     }
 }
 
@@ -45,6 +51,18 @@ fn qualified(catalog: &CatalogSnapshot, object: &Object) -> String {
         Some(schema) if object.schema != PUBLIC => format!("{}.{name}", quote_identifier(schema)),
         _ => name,
     }
+}
+
+/// `ON ERROR …` as written at the end of the object's definition.
+fn on_error(object: &Object) -> String {
+    let words: Vec<&str> = object.definition.trim_end_matches(';').split_whitespace().collect();
+    let begins = |at: &usize| {
+        words[*at].eq_ignore_ascii_case("ON")
+            && words.get(at + 1).is_some_and(|w| w.eq_ignore_ascii_case("ERROR"))
+    };
+    let last = words.len().saturating_sub(4);
+    let found = (last..words.len()).find(begins).map(|at| &words[at..]);
+    found.map_or_else(String::new, |clause| format!("\n{}", clause.join(" ")))
 }
 
 fn query(sql: &str) -> &str {
@@ -140,7 +158,18 @@ fn source_body(source: &SourceDef) -> String {
 }
 
 fn sink_body(catalog: &CatalogSnapshot, sink: &SinkDef) -> String {
-    format!("FROM {}", name_of(catalog, sink.from))
+    let from = name_of(catalog, sink.from);
+    let Some(into) = sink.into_table() else {
+        return format!("FROM {from}{}", with_options(&sink.options));
+    };
+    let target = catalog.object(into.table).and_then(|object| match &object.kind {
+        ObjectKind::Table(table) => Some(table),
+        _ => None,
+    });
+    let column = |id: &u16| target?.columns.iter().find(|c| c.column.id == *id).map(|c| &c.column.name);
+    let columns: Vec<String> =
+        into.columns.iter().filter_map(column).map(|name| quote_identifier(name)).collect();
+    format!("INTO {} ({}) FROM {from}", name_of(catalog, into.table), columns.join(", "))
 }
 
 fn name_of(catalog: &CatalogSnapshot, id: ObjectId) -> String {

@@ -29,8 +29,9 @@ pub use functions::reg::quote_identifier;
 pub use home_form::home_form;
 pub use log::CatalogTransaction;
 pub use object::{
-    CheckDef, ColumnDef, Generation, IdentityKind, IndexColumn, IndexDef, IndexedValue, MaterializedViewDef,
-    Object, ObjectKind, SequenceDef, ShownColumn, SinkDef, SourceDef, TableDef, ViewDef, WatermarkDef,
+    CheckDef, ColumnDef, Generation, IdentityKind, IndexColumn, IndexDef, IndexedValue, LETTER_COLUMNS,
+    MaterializedViewDef, Object, ObjectKind, SequenceDef, ShownColumn, SinkDef, SinkTable, SourceDef,
+    TableDef, ViewDef, WatermarkDef,
 };
 pub use snapshot::CatalogSnapshot;
 pub use system::{SystemContext, SystemTable};

@@ -10,7 +10,7 @@ use weir_common::{Error, ObjectId, Result, SqlState};
 
 use crate::change::CatalogChange;
 use crate::dependency;
-use crate::object::{IndexDef, Object, ObjectKind};
+use crate::object::{IndexDef, Object, ObjectKind, dead_letters};
 
 /// The one database.
 pub const DATABASE: &str = "weir";
@@ -73,6 +73,7 @@ impl CatalogSnapshot {
             schema.comment = comment.map(str::to_owned);
             snapshot.link(schema);
         }
+        snapshot.link(dead_letters());
         snapshot
     }
 

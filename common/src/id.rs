@@ -39,4 +39,6 @@ id!(
 impl ObjectId {
     /// The first OID a user's object gets, as in PostgreSQL.
     pub const FIRST_USER: ObjectId = ObjectId(16384);
+    /// The table `sys.dead_letters`.
+    pub const DEAD_LETTERS: ObjectId = ObjectId(15100);
 }

@@ -20,7 +20,9 @@ use weir_common::{Column, Error, Result, SqlState};
 
 use options::{Options, nearest};
 pub use sink::{Sink, SinkWriter};
-pub use source::{Discovery, ReadProgress, Source, SourceOffsets, Split, SplitRange, SplitReader};
+pub use source::{
+    Discovery, MalformedRecord, ReadProgress, Source, SourceOffsets, Split, SplitRange, SplitReader,
+};
 
 const SOURCES: [&str; 3] = ["nexmark", "datagen", "file"];
 const SINKS: [&str; 2] = ["blackhole", "file"];

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_common::{ChangeBatch, Result};
+use weir_common::{ChangeBatch, Error, ObjectId, Result};
 
 /// The name of a split within its source: a path, a stripe number.
 pub type Split = String;
@@ -41,8 +41,19 @@ pub struct Discovery {
 pub struct ReadProgress {
     /// Malformed records skipped under the `skip` policy.
     pub skipped: u64,
+    /// The first of them.
+    pub malformed: Vec<MalformedRecord>,
     /// Input rows decoded (before any projection), for metrics.
     pub rows: u64,
+}
+
+/// A record that could not be decoded.
+#[derive(Clone, Debug)]
+pub struct MalformedRecord {
+    /// As it stands in the input, invalid bytes replaced.
+    pub text: String,
+    /// Why, and where it is.
+    pub error: Error,
 }
 
 /// External input. One instance serves all jobs and threads.
@@ -61,6 +72,11 @@ pub trait Source: Send + Sync {
     /// for its end.
     fn is_finite(&self) -> bool {
         false
+    }
+
+    /// The table that gets malformed records; `None` when they are errors, or cannot be.
+    fn dead_letters(&self) -> Option<ObjectId> {
+        None
     }
 
     /// Divides ranges among `workers`, each piece to be read by one worker. The default gives whole ranges.

@@ -6,6 +6,7 @@ use crate::operator::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::calc::Calc;
 use crate::operators::hash_join::HashJoin;
+use crate::operators::tolerant_calc::TolerantCalc;
 use crate::operators::top_n::TopN;
 use crate::operators::union::Union;
 use crate::operators::unnest::Unnest;
@@ -16,7 +17,7 @@ use crate::spec::{NodeSpec, OperatorSpec};
 pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
     let ports = match &spec.operator {
         OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } | OperatorSpec::Unnest { .. } => 1,
-        OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } => 1,
+        OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } | OperatorSpec::TolerantCalc { .. } => 1,
         OperatorSpec::HashJoin { .. } => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
@@ -26,6 +27,9 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
     Ok(match &spec.operator {
         OperatorSpec::Calc { filter, project } => {
             Box::new(Calc::new(filter.as_ref(), project, &spec.inputs[0], &spec.output)?)
+        }
+        OperatorSpec::TolerantCalc { filter, project, letters } => {
+            Box::new(TolerantCalc::new(filter.as_ref(), project, letters, &spec.inputs[0], &spec.output)?)
         }
         OperatorSpec::Aggregate { group, calls, input_mode } => {
             Box::new(Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?)

@@ -18,6 +18,7 @@ pub mod expr;
 pub mod functions;
 pub mod operator;
 pub mod operators;
+pub mod rejected;
 pub mod spec;
 pub mod state;
 pub mod testing;

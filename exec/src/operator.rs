@@ -7,6 +7,8 @@
 
 use weir_common::{ChangeBatch, Epoch, KeyGroup, Result, WorkerId};
 
+use crate::rejected::Rejected;
+
 /// Which input of an operator, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port(pub usize);
@@ -25,6 +27,8 @@ pub enum Flow {
 pub struct Output {
     /// Batches emitted by this call, in order.
     pub batches: Vec<ChangeBatch>,
+    /// Rows that this call left out under the job's ON ERROR policy.
+    pub rejected: Vec<Rejected>,
     /// Output rows the operator may still make in this call; below zero it yields at the next good moment.
     pub fuel: i64,
 }
@@ -35,7 +39,7 @@ impl Output {
 
     /// An empty output with full fuel.
     pub fn new() -> Output {
-        Output { batches: Vec::new(), fuel: Output::FUEL }
+        Output { batches: Vec::new(), rejected: Vec::new(), fuel: Output::FUEL }
     }
 
     /// Emits a batch; an empty one vanishes.

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
+use weir_common::ObjectId;
 
 use crate::expr::{Literal, ScalarExpr};
 
@@ -169,6 +170,19 @@ pub enum OperatorSpec {
     /// Window functions over the rows of each partition in an order; rows equal in it are ordered by all their
     /// columns. Output: the input's columns at `project`, then one column a call.
     Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
+    /// As Calc, of a job that leaves out rows whose expressions fail.
+    TolerantCalc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr>, letters: Letters },
+}
+
+/// Where rows that are left out go, and how they are written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letters {
+    /// The table that gets them.
+    pub target: ObjectId,
+    /// What they are rows of, where that is one relation.
+    pub relation: Option<ObjectId>,
+    /// Names of the operator's input columns.
+    pub columns: Vec<String>,
 }
 
 /// An operator with the types around it.

@@ -230,6 +230,20 @@ pub struct CreateSource {
     pub constraints: Vec<TableConstraint>,
     pub watermark: Option<Watermark>,
     pub options: Options,
+    /// For records that are malformed.
+    pub on_error: OnError,
+}
+
+/// `ON ERROR`: what becomes of a row that cannot be worked on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum OnError {
+    /// It stops the job.
+    #[default]
+    Fail,
+    /// It is left out, and goes to `sys.dead_letters`.
+    Skip,
+    /// It is left out, and goes into a table.
+    Into(ObjectName),
 }
 
 /// `WATERMARK FOR column AS expression`; without AS the column itself.
@@ -250,6 +264,8 @@ pub struct CreateView {
     pub query: Box<Query>,
     /// The text of the query as written.
     pub query_sql: String,
+    /// Of a materialized view.
+    pub on_error: OnError,
 }
 
 /// ALTER TABLE, or another kind of relation.
@@ -306,6 +322,8 @@ pub struct SequenceOptions {
 pub struct CreateSink {
     pub name: ObjectName,
     pub if_not_exists: bool,
+    /// INTO table, and the columns named behind it.
+    pub into: Option<(ObjectName, Vec<ObjectName>)>,
     pub input: SinkInput,
     pub options: Options,
 }

@@ -13,15 +13,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
-use weir_common::{Epoch, JobId, ObjectId, Result};
+use weir_common::{Epoch, Error, JobId, ObjectId, Result};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::ipc;
 use weir_storage::relation::drop_rows;
 
 use crate::engine::{Engine, State};
 use crate::fragments::fragments;
-use crate::job::{Job, JobState, Output};
-use crate::meta::{self, JobRecord, SourceRecord, TableRecord};
+use crate::job::{Job, JobEntry, JobState, Output};
+use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord};
+use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::sequencer::Request;
 
@@ -52,6 +53,8 @@ pub enum CheckpointEvent {
     /// The job failed: its durable state goes, a restart begins afresh.
     Forget {
         job: JobId,
+        /// Of a job that must not start again: why.
+        reason: Option<Error>,
     },
     /// These objects were dropped; answers when nothing of them is left on disk.
     Erase {
@@ -112,7 +115,7 @@ impl Checkpointer {
 
     /// Dirty state was taken from the operators and could not be written: only a restart gives a state that is
     /// whole again, and loses nothing.
-    fn stop_on_failure(&self, error: &weir_common::Error) {
+    fn stop_on_failure(&self, error: &Error) {
         tracing::error!("a checkpoint can't be written, the server stops: {error}");
         std::process::abort();
     }
@@ -132,9 +135,16 @@ impl Checkpointer {
                 // Whoever asked may have gone away.
                 let _ = done.send(relation.store.complete_index(id));
             }
-            CheckpointEvent::Forget { job } => {
+            CheckpointEvent::Forget { job, reason } => {
                 self.dumps.remove(&job);
-                self.erase(&[ObjectId(job.0)])?;
+                let mut batch = WriteBatch::default();
+                add_erasure(ObjectId(job.0), &mut batch);
+                if let Some(error) = reason {
+                    let state = error.state().0.to_owned();
+                    let record = FailedRecord { state, message: error.message().to_owned() };
+                    batch.put(Keyspace::Meta, &meta::failed_key(ObjectId(job.0)), &meta::encode(&record)?);
+                }
+                self.engine.backend.write(batch)?;
             }
             CheckpointEvent::Erase { objects, done } => {
                 objects.iter().for_each(|id| drop(self.dumps.remove(&JobId(id.0))));
@@ -153,16 +163,7 @@ impl Checkpointer {
             objects.iter().flat_map(|id| state.indexes.get(id)).flatten().map(|index| index.spec.id);
         let objects: Vec<ObjectId> = objects.iter().copied().chain(indexes).collect();
         drop(state);
-        for id in &objects {
-            for key in [meta::job_key(JobId(id.0)), meta::table_key(*id), meta::source_key(*id)] {
-                batch.delete(Keyspace::Meta, &key);
-            }
-            let prefix = meta::job_state_prefix(JobId(id.0));
-            let end = meta::after_prefix(&prefix);
-            batch.delete_range(Keyspace::State, &prefix, &end);
-            batch.delete_range(Keyspace::Changelog, &prefix, &end);
-            drop_rows(*id, &mut batch);
-        }
+        objects.iter().for_each(|id| add_erasure(*id, &mut batch));
         self.engine.backend.write(batch)
     }
 
@@ -198,6 +199,8 @@ impl Checkpointer {
             .collect();
         let tables: Vec<_> = state.relations.values().filter(|r| r.producer.is_none()).cloned().collect();
         let sources: Vec<_> = state.sources.values().cloned().collect();
+        let working = state.jobs.values().filter(|entry| entry.state != JobState::Failed);
+        let outboxes: Vec<_> = working.flat_map(|entry| kept_outboxes(&entry.job)).collect();
         drop(state);
         fail::fail_point!(weir_common::failpoint::CHECKPOINT_BEFORE_WRITE);
         let mut batch = WriteBatch::default();
@@ -213,6 +216,15 @@ impl Checkpointer {
                 let record = meta::encode(&TableRecord { epoch })?;
                 batch.put(Keyspace::Meta, &meta::table_key(table.id), &record);
                 flushed.push((table.clone(), epoch));
+            }
+            for (job, channel, outbox) in &outboxes {
+                // A later delivery than the tables hold is in the log, with its rows.
+                let delivered = outbox.delivered();
+                if delivered == Epoch::ZERO {
+                    continue;
+                }
+                let delivered = meta::encode(&delivered)?;
+                batch.put(Keyspace::Meta, &meta::delivery_key(*job, *channel), &delivered);
             }
             for source in &sources {
                 let record = meta::encode(&SourceRecord { epoch, offsets: source.offsets_at(epoch) })?;
@@ -275,12 +287,13 @@ impl Checkpointer {
                 entry.pending = None;
             }
         }
-        let changed_since =
-            |e: &&crate::job::JobEntry| e.state != JobState::Failed && e.need > e.checkpointed;
+        let changed_since = |e: &&JobEntry| e.state != JobState::Failed && e.need > e.checkpointed;
         let lagging = state.jobs.values().filter(changed_since);
         let trim = lagging.filter(|e| e.checkpointed > Epoch::ZERO).map(|e| e.checkpointed).min();
         let touched = state.jobs.values().any(|e| changed_since(&e) && e.pending.is_none());
         drop(state);
+        // A sink into a table waits for its first checkpoint.
+        self.engine.notify();
         let base = tables.iter().map(|t| t.base_epoch()).min().unwrap_or(Epoch::MAX);
         let upto = trim.unwrap_or(Epoch::MAX).min(base).min(self.engine.state.lock().committed);
         self.engine.request(Request::Trim(upto));
@@ -289,6 +302,24 @@ impl Checkpointer {
         }
         Ok(())
     }
+}
+
+/// The job's outboxes, to be kept beyond the lock.
+fn kept_outboxes(job: &Job) -> Vec<(JobId, Channel, Arc<Outbox>)> {
+    job.outboxes().map(|(channel, outbox)| (job.id, channel, outbox.clone())).collect()
+}
+
+/// Adds what removes everything of an object.
+fn add_erasure(id: ObjectId, batch: &mut WriteBatch) {
+    let job = JobId(id.0);
+    let records = [meta::job_key(job), meta::table_key(id), meta::source_key(id), meta::failed_key(id)];
+    let deliveries = Channel::ALL.map(|channel| meta::delivery_key(job, channel));
+    records.iter().chain(&deliveries).for_each(|key| batch.delete(Keyspace::Meta, key));
+    let prefix = meta::job_state_prefix(job);
+    let end = meta::after_prefix(&prefix);
+    batch.delete_range(Keyspace::State, &prefix, &end);
+    batch.delete_range(Keyspace::Changelog, &prefix, &end);
+    drop_rows(id, batch);
 }
 
 fn upstream(state: &State, job: JobId) -> Vec<JobId> {

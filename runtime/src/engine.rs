@@ -58,6 +58,8 @@ pub struct State {
     pub jobs: BTreeMap<JobId, JobEntry>,
     /// Fresh jobs whose inputs are not complete as of their first epoch yet.
     pub starts: Vec<PendingStart>,
+    /// Who waits for jobs for ever is to end.
+    pub is_stopping: bool,
 }
 
 impl State {
@@ -184,6 +186,7 @@ impl Engine {
         }
         let mut failed = vec![(job, error)];
         let mut stopped = Vec::new();
+        let mut reasons = HashMap::new();
         let mut state = self.state.lock();
         while let Some((job, error)) = failed.pop() {
             let readers = state.readers_of(job);
@@ -196,6 +199,9 @@ impl Engine {
             entry.pending = None;
             let name = entry.job.graph.name.clone();
             let reason = Error::new(error.state(), format!("its input \"{name}\" failed: {error}"));
+            if matches!(entry.job.output, Output::Table(_)) {
+                reasons.insert(job, error.clone());
+            }
             entry.error = Some(error);
             stopped.push(entry.job.clone());
             state.starts.retain(|start| start.job.id != job);
@@ -206,7 +212,7 @@ impl Engine {
             job.relations().for_each(|r| r.unsubscribe(job.id));
             job.sources().for_each(|s| s.unsubscribe(job.id));
             self.workers.drop_job(job.id, None);
-            self.checkpoint_event(CheckpointEvent::Forget { job: job.id });
+            self.checkpoint_event(CheckpointEvent::Forget { job: job.id, reason: reasons.remove(&job.id) });
         }
         self.notify();
     }

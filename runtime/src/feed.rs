@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::ipc::reader::StreamReader;
-use weir_common::{ChangeBatch, Epoch, Error, Result};
-use weir_connector::{SplitRange, SplitReader};
+use weir_common::text::json::write_string;
+use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result};
+use weir_connector::{MalformedRecord, SplitRange, SplitReader};
+use weir_exec::rejected::Rejected;
 use weir_storage::relation::RelationScan;
 
 use crate::host::Fresh;
@@ -107,6 +109,16 @@ impl Feed {
     }
 }
 
+/// Malformed records as letters.
+fn malformed(target: ObjectId, source: ObjectId, records: Vec<MalformedRecord>) -> Vec<Rejected> {
+    let letter = |record: MalformedRecord| {
+        let mut row = String::new();
+        write_string(&record.text, &mut row);
+        Rejected { target, relation: Some(source), error: record.error, row }
+    };
+    records.into_iter().map(letter).collect()
+}
+
 /// The rows of a Values node: an Arrow IPC stream of one batch.
 fn constant_rows(stream: &[u8]) -> Result<ChangeBatch> {
     let mut reader = StreamReader::try_new(stream, None).map_err(Error::internal)?;
@@ -157,8 +169,12 @@ impl SourceFeed {
             }
             let before = self.reader.position();
             let batch = self.reader.next(batch_rows)?;
-            let skipped = self.reader.take_progress().skipped;
-            job.metrics.rows_skipped.fetch_add(skipped, Ordering::Relaxed);
+            let progress = self.reader.take_progress();
+            job.metrics.rows_skipped.fetch_add(progress.skipped, Ordering::Relaxed);
+            if let Some(target) = self.source.source.dead_letters().filter(|_| progress.skipped > 0) {
+                let letters = malformed(target, self.source.id, progress.malformed);
+                job.letters.write(self.worker, *epoch, &letters)?;
+            }
             if *epoch == job.start.epoch {
                 let rows = batch.as_ref().map_or(0, ChangeBatch::len);
                 job.backfill.read_source(self.reader.position() - before, rows);

@@ -57,6 +57,8 @@ pub enum JobOutput {
     Relation { relation: ObjectId, schema: RelationSchema },
     /// Into an external sink.
     Sink { sink: ObjectId },
+    /// Into a table that others write too: the session layer commits the rows.
+    Table { sink: ObjectId, table: ObjectId },
 }
 
 /// A continuous job.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use weir_common::{ChangeBatch, Epoch, Result};
 use weir_exec::operator::{Flow, Operator, Output, Port};
+use weir_exec::rejected::Rejected;
 
 /// An operator and where its rows go.
 pub struct HostNode {
@@ -37,6 +38,10 @@ pub enum Progress {
 pub trait HostSink {
     /// A batch of the fragment's last node.
     fn emit(&mut self, epoch: Epoch, batch: ChangeBatch);
+    /// Rows that an operator left out under the job's ON ERROR policy.
+    fn reject(&mut self, _epoch: Epoch, _rejected: Vec<Rejected>) -> Result<()> {
+        Ok(())
+    }
     /// The epoch is over: nothing more is emitted for it.
     fn epoch_done(&mut self, epoch: Epoch);
     /// The state after `epoch`, which is a checkpoint: take it from the operators, node by node.
@@ -183,6 +188,9 @@ impl FragmentHost {
         };
         if flow == Flow::Yield {
             self.work.push_front(Work::Resume(node));
+        }
+        if !out.rejected.is_empty() {
+            sink.reject(self.current, std::mem::take(&mut out.rejected))?;
         }
         let rows = out.batches.iter().map(|b| b.len() as i64).sum();
         self.route(node, out.batches, sink);

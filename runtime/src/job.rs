@@ -14,7 +14,9 @@ use weir_storage::relation::RelationSnapshot;
 use crate::backfill::Backfill;
 use crate::graph::JobGraph;
 use crate::host::Fresh;
+use crate::letters::DeadLetters;
 use crate::meta::Counters;
+use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::source::SourceState;
 
@@ -39,6 +41,8 @@ pub struct Job {
     pub metrics: Metrics,
     /// How far a fresh one is with its first epoch.
     pub backfill: Backfill,
+    /// Rows that it has left out.
+    pub letters: DeadLetters,
     /// Checkpoints that were declared, ascending; hosts take those that their frontier has passed.
     declared: Mutex<Vec<Epoch>>,
     /// How many workers have opened it.
@@ -75,6 +79,7 @@ pub enum Origin {
 pub enum Output {
     Relation(Arc<Relation>),
     Sink(Arc<dyn Sink>),
+    Table(Arc<Outbox>),
     /// Of a job that could not be put together.
     Nowhere,
 }
@@ -136,6 +141,7 @@ impl Job {
         output: Output,
         start: Start,
         counters: Counters,
+        letters: DeadLetters,
     ) -> Arc<Job> {
         let (id, metrics) = (graph.job, Metrics::restored(counters));
         Arc::new(Job {
@@ -146,6 +152,7 @@ impl Job {
             start,
             metrics,
             backfill: Backfill::default(),
+            letters,
             declared: Mutex::new(Vec::new()),
             opened: AtomicUsize::new(0),
         })
@@ -180,6 +187,20 @@ impl Job {
             Origin::Relation { relation, .. } => Some(relation),
             _ => None,
         })
+    }
+
+    /// Its rows on their way into tables.
+    pub fn outboxes(&self) -> impl Iterator<Item = (Channel, &Arc<Outbox>)> {
+        let output = match &self.output {
+            Output::Table(outbox) => Some((Channel::Output, outbox)),
+            _ => None,
+        };
+        output.into_iter().chain([(Channel::Letters, &self.letters.outbox)])
+    }
+
+    /// Its rows of one kind on their way into a table.
+    pub fn outbox(&self, channel: Channel) -> Option<&Arc<Outbox>> {
+        self.outboxes().find(|(found, _)| *found == channel).map(|(_, outbox)| outbox)
     }
 
     /// A worker has opened the job; after the last one, lets go of the snapshots that only the start needed.

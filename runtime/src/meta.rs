@@ -5,6 +5,8 @@
 //! | Meta | `job/` job | [`JobRecord`] |
 //! | Meta | `table/` relation | [`TableRecord`] |
 //! | Meta | `source/` source | [`SourceRecord`] |
+//! | Meta | `delivery/` job, channel | the epoch up to which a table holds what the job has made |
+//! | Meta | `failed/` sink | [`FailedRecord`] |
 //! | State | job, operator, table, key group, key | an operator's entry |
 //! | Changelog | relation, epoch, sequence | a change batch kept for a reader that lags |
 //!
@@ -15,10 +17,12 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use weir_common::{Epoch, Error, JobId, KeyGroup, ObjectId, OperatorId, Result};
+use weir_common::{Epoch, Error, JobId, KeyGroup, ObjectId, OperatorId, Result, SqlState};
 use weir_connector::SourceOffsets;
 use weir_exec::operator::StateTable;
 use weir_storage::backend::{Keyspace, StateBackend};
+
+use crate::outbox::Channel;
 
 /// The format of records in Meta.
 const VERSION: u8 = 1;
@@ -26,6 +30,8 @@ const VERSION: u8 = 1;
 const JOB: &[u8] = b"job/";
 const TABLE: &[u8] = b"table/";
 const SOURCE: &[u8] = b"source/";
+const DELIVERY: &[u8] = b"delivery/";
+const FAILED: &[u8] = b"failed/";
 
 /// A job's checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -60,6 +66,21 @@ pub struct SourceRecord {
     pub offsets: SourceOffsets,
 }
 
+/// Why a sink into a table does not run any more: started afresh, it would deliver everything again.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FailedRecord {
+    pub state: String,
+    pub message: String,
+}
+
+impl FailedRecord {
+    /// The error as it was.
+    pub fn error(&self) -> Error {
+        let state = SqlState::from_code(&self.state).unwrap_or(SqlState::INTERNAL_ERROR);
+        Error::new(state, self.message.clone())
+    }
+}
+
 /// The Meta key of a job.
 pub fn job_key(job: JobId) -> Vec<u8> {
     tagged(JOB, job.0)
@@ -75,14 +96,26 @@ pub fn source_key(source: ObjectId) -> Vec<u8> {
     tagged(SOURCE, source.0)
 }
 
+/// The Meta key of what a job has delivered.
+pub fn delivery_key(job: JobId, channel: Channel) -> Vec<u8> {
+    let mut key = tagged(DELIVERY, job.0);
+    key.push(channel as u8);
+    key
+}
+
+/// The Meta key of the reason why a sink has failed.
+pub fn failed_key(sink: ObjectId) -> Vec<u8> {
+    tagged(FAILED, sink.0)
+}
+
 /// The objects of which there is a record.
 pub fn objects(backend: &dyn StateBackend) -> Result<BTreeSet<ObjectId>> {
     let snapshot = backend.snapshot();
     let mut objects = BTreeSet::new();
-    for tag in [JOB, TABLE, SOURCE] {
+    for tag in [JOB, TABLE, SOURCE, DELIVERY, FAILED] {
         let range = (Bound::Included(tag), Bound::Excluded(&after_prefix(tag)[..]));
         for (key, _) in snapshot.range(Keyspace::Meta, range.0, range.1, usize::MAX)? {
-            let id = key.get(tag.len()..).and_then(|id| id.try_into().ok());
+            let id = key.get(tag.len()..tag.len() + 4).and_then(|id| id.try_into().ok());
             objects
                 .insert(ObjectId(u32::from_be_bytes(id.ok_or_else(|| Error::corrupted("a record's key"))?)));
         }

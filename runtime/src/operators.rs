@@ -15,7 +15,13 @@ use crate::graph::{JobNode, JobNodeKind};
 use crate::host::{FragmentHost, HostNode};
 use crate::job::{Job, Output};
 use crate::meta::{after_prefix, group_prefix};
+use crate::outbox::{Outbox, OutboxWriter};
 use crate::output::{OutputNode, Target, positional_schema};
+
+/// The output node, which is in no graph.
+const OUTPUT: OperatorId = OperatorId(0);
+/// What a job left out, likewise.
+const LETTERS: OperatorId = OperatorId(1);
 
 /// Entries that one read of state takes from the backend.
 const STATE_CHUNK: usize = 4096;
@@ -45,7 +51,8 @@ pub fn build_host(
         if let Some(root) = nodes.len().checked_sub(1) {
             nodes[root].consumers.push((root + 1, Port(0)));
         }
-        let operator = Box::new(output_node(job, worker)?);
+        open_letters(engine, job, worker)?;
+        let operator = Box::new(output_node(engine, job, worker)?);
         nodes.push(HostNode { operator, consumers: Vec::new() });
     }
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
@@ -56,21 +63,27 @@ fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Resu
     let graph_node = &job.graph.nodes[node];
     let mut operator = build(&node_spec(job, graph_node))?;
     let workers = engine.config.workers;
+    with_state(job, graph_node.id, worker, workers, |state| {
+        operator.open(&job.open_context(worker, workers, state))
+    })?;
+    Ok(operator)
+}
+
+/// Gives the state of one operator on one worker, as the last checkpoint has it.
+fn with_state<T>(
+    job: &Job,
+    operator: OperatorId,
+    worker: usize,
+    workers: usize,
+    open: impl FnOnce(&dyn StateReader) -> Result<T>,
+) -> Result<T> {
     let restored = job.start.state.lock().clone();
     match restored {
-        None => operator.open(&job.open_context(worker, workers, &NoState))?,
+        None => open(&NoState),
         Some(snapshot) => {
-            let state = RestoredState {
-                snapshot: snapshot.as_ref(),
-                job: job.id,
-                operator: graph_node.id,
-                worker,
-                workers,
-            };
-            operator.open(&job.open_context(worker, workers, &state))?;
+            open(&RestoredState { snapshot: snapshot.as_ref(), job: job.id, operator, worker, workers })
         }
     }
-    Ok(operator)
 }
 
 fn node_spec(job: &Job, node: &JobNode) -> NodeSpec {
@@ -79,7 +92,7 @@ fn node_spec(job: &Job, node: &JobNode) -> NodeSpec {
     NodeSpec { operator: operator.clone(), inputs, output: node.types.clone() }
 }
 
-fn output_node(job: &Arc<Job>, worker: usize) -> Result<OutputNode> {
+fn output_node(engine: &Engine, job: &Arc<Job>, worker: usize) -> Result<OutputNode> {
     let types = job.graph.nodes.last().map(|n| n.types.clone()).unwrap_or_default();
     let (target, schema) = match &job.output {
         Output::Relation(relation) => {
@@ -89,25 +102,45 @@ fn output_node(job: &Arc<Job>, worker: usize) -> Result<OutputNode> {
         Output::Sink(sink) => {
             (Target::Sink(sink.writer(weir_common::WorkerId(worker))?), positional_schema(&types))
         }
+        Output::Table(outbox) => {
+            (Target::Table(outbox_writer(engine, job, outbox, worker)?), positional_schema(&types))
+        }
         Output::Nowhere => return Err(weir_common::Error::internal("the job has no output")),
     };
     Ok(OutputNode::new(job.clone(), target, schema))
 }
 
-/// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, the
-/// output node that may follow has no state of its own but prepares its sink.
-pub fn dump(job: &Job, graph_nodes: &[usize], nodes: &mut [HostNode]) -> Result<WriteBatch> {
+fn outbox_writer(engine: &Engine, job: &Job, outbox: &Arc<Outbox>, worker: usize) -> Result<OutboxWriter> {
+    let (workers, group) = (engine.config.workers, group_of(engine, worker)?);
+    with_state(job, OUTPUT, worker, workers, |state| OutboxWriter::open(outbox.clone(), group, state))
+}
+
+fn open_letters(engine: &Engine, job: &Job, worker: usize) -> Result<()> {
+    let (workers, group) = (engine.config.workers, group_of(engine, worker)?);
+    with_state(job, LETTERS, worker, workers, |state| job.letters.open(worker, group, state))
+}
+
+/// A key group that the worker owns.
+fn group_of(engine: &Engine, worker: usize) -> Result<KeyGroup> {
+    let mut groups = KeyGroup::owned_by(weir_common::WorkerId(worker), engine.config.workers);
+    groups.next().ok_or_else(|| weir_common::Error::internal("a worker without a key group"))
+}
+
+/// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, which the
+/// output node may follow; the last fragment adds the letters of its worker.
+pub fn dump(
+    job: &Job,
+    graph_nodes: &[usize],
+    nodes: &mut [HostNode],
+    letters_of: Option<usize>,
+) -> Result<WriteBatch> {
     let mut writes = WriteBatch::default();
     for (i, node) in nodes.iter_mut().enumerate() {
-        let operator = graph_nodes.get(i).map_or(OperatorId(0), |n| job.graph.nodes[*n].id);
-        let (at, prefix) = (None, Vec::new());
-        node.operator.checkpoint(&mut DumpWriter {
-            job: job.id,
-            operator,
-            writes: &mut writes,
-            at,
-            prefix,
-        })?;
+        let operator = graph_nodes.get(i).map_or(OUTPUT, |n| job.graph.nodes[*n].id);
+        node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, &mut writes))?;
+    }
+    if let Some(worker) = letters_of {
+        job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, &mut writes))?;
     }
     Ok(writes)
 }
@@ -121,7 +154,11 @@ struct DumpWriter<'a> {
     prefix: Vec<u8>,
 }
 
-impl DumpWriter<'_> {
+impl<'a> DumpWriter<'a> {
+    fn new(job: JobId, operator: OperatorId, writes: &'a mut WriteBatch) -> DumpWriter<'a> {
+        DumpWriter { job, operator, writes, at: None, prefix: Vec::new() }
+    }
+
     fn enter(&mut self, table: StateTable, group: KeyGroup) {
         if self.at != Some((table, group)) {
             self.at = Some((table, group));

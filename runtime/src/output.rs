@@ -18,6 +18,7 @@ use weir_exec::operator::{Flow, Operator, Output, Port, StateWriter};
 
 use crate::host::Fresh;
 use crate::job::Job;
+use crate::outbox::OutboxWriter;
 use crate::relation::Relation;
 
 /// Rows of a snapshot that are held at most before they are written.
@@ -27,6 +28,7 @@ const FLUSH_ROWS: usize = 64 * 1024;
 pub enum Target {
     Relation { relation: Arc<Relation>, worker: usize },
     Sink(Box<dyn SinkWriter>),
+    Table(OutboxWriter),
 }
 
 /// The operator that ends a job.
@@ -61,6 +63,10 @@ impl OutputNode {
         match &mut self.target {
             Target::Relation { relation, worker } => relation.apply(*worker, epoch, &batches),
             Target::Sink(writer) => batches.iter().try_for_each(|batch| writer.write(epoch, batch)),
+            Target::Table(writer) => {
+                writer.write(epoch, &batches);
+                Ok(())
+            }
         }
     }
 }
@@ -85,8 +91,9 @@ impl Operator for OutputNode {
         Ok(Flow::Done)
     }
 
-    fn checkpoint(&mut self, _: &mut dyn StateWriter) -> Result<()> {
+    fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
         match &mut self.target {
+            Target::Table(writer) => writer.checkpoint(state),
             Target::Sink(writer) => writer.prepare(self.epoch),
             Target::Relation { .. } => Ok(()),
         }

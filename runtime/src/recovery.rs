@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_common::seam::FileSystem;
-use weir_common::{Epoch, Error, ObjectId, RelationSchema, Result};
+use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result};
 use weir_connector::{Sink, Source};
 use weir_storage::backend::{Keyspace, StateBackend};
 use weir_storage::ipc;
@@ -21,7 +21,7 @@ use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::index::RelationIndex;
 use crate::job::{Job, JobState};
-use crate::meta::{self, JobRecord, SourceRecord, TableRecord};
+use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord};
 use crate::relation::Relation;
 use crate::source::{SourceState, decode_ranges};
 use crate::start::{ready_starts, register_failed, register_fresh, register_restored};
@@ -110,6 +110,9 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     let mut fresh = Vec::new();
     for (id, (graph, sink)) in std::mem::take(&mut jobs) {
         let record: Option<JobRecord> = meta::load(engine.backend.as_ref(), &meta::job_key(id))?;
+        let failed: Option<FailedRecord> =
+            meta::load(engine.backend.as_ref(), &meta::failed_key(ObjectId(id.0)))?;
+        let sink = failed.map_or(sink, |record| Err(record.error()));
         match (record, sink) {
             (_, Err(error)) => register_failed(engine, &mut state, graph, error),
             (None, Ok(sink)) => fresh.push((graph, sink)),
@@ -207,6 +210,13 @@ fn replay(engine: &Engine, log: &Log, state: &mut State) -> Result<()> {
                     record.epoch,
                     std::slice::from_ref(batch),
                 );
+            }
+        }
+        for delivered in &record.delivered {
+            let entry = state.jobs.get(&JobId(delivered.job.0));
+            let mut outboxes = entry.iter().flat_map(|entry| entry.job.outboxes());
+            if let Some((_, outbox)) = outboxes.find(|(channel, _)| *channel as u8 == delivered.channel) {
+                outbox.mark_delivered(delivered.upto);
             }
         }
         for (source, ranges) in &record.sources {

@@ -127,6 +127,7 @@ impl Engine {
         };
         starts.into_iter().for_each(|start| start.install(self));
         self.request(Request::Demand);
+        self.request(Request::Touch);
         self.notify();
         self.wait_until(|state| started(state, job)).await?
     }
@@ -151,7 +152,7 @@ fn failed_with(state: &State, job: JobId) -> Result<Vec<(JobId, JobGraph)>> {
     let Some(entry) = entry else { return Ok(Vec::new()) };
     let cannot = |message: String| Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
     let name = &entry.job.graph.name;
-    if matches!(entry.job.graph.output, JobOutput::Sink { .. }) {
+    if matches!(entry.job.graph.output, JobOutput::Sink { .. } | JobOutput::Table { .. }) {
         return Err(cannot(format!("sink \"{name}\" has failed and cannot go on"))
             .with_detail("Started afresh it would write everything again.")
             .with_hint("Drop it and create it again, with a new target."));

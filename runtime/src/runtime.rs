@@ -17,7 +17,8 @@ use crate::commit::TableWrite;
 use crate::dataflow::Workers;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
-use crate::job::{JobState, JobStatus, SourceStatus};
+use crate::job::{JobEntry, JobState, JobStatus, Output, SourceStatus};
+use crate::outbox::has_delivered;
 use crate::recovery::{Recovered, TableSpec, add_table, install, log_dir, orphans, recover};
 use crate::restart::{RestartEvent, Restarter};
 use crate::sequencer::{Request, Sequencer};
@@ -123,6 +124,8 @@ impl Runtime {
         starts.into_iter().for_each(|start| start.install(&self.engine));
         // The sequencer sleeps while no source has a reader.
         self.engine.request(Request::Demand);
+        // Its first checkpoint comes soon even if nothing else happens.
+        self.engine.request(Request::Touch);
         // A job that was dropped meanwhile is as good as started.
         let started = self.engine.wait_until(|state| match state.jobs.get(&job) {
             Some(entry) if entry.state == JobState::Starting => None,
@@ -193,7 +196,7 @@ impl Runtime {
     /// [`crate::has_committed`] knows it, until [`Runtime::catalog_committed`] is called.
     pub async fn commit_with(&self, writes: Vec<TableWrite>, catalog: Option<u32>) -> Result<Epoch> {
         let (reply, done) = oneshot::channel();
-        self.engine.request(Request::Commit { writes, catalog, reply });
+        self.engine.request(Request::Commit { writes, catalog, delivered: None, reply });
         done.await.map_err(|_| shutting_down())?
     }
 
@@ -208,18 +211,21 @@ impl Runtime {
         let drained = |state: &State| (!state.sources.values().any(|s| s.is_draining())).then_some(());
         self.engine.wait_until(drained).await?;
         self.bind(None).await?;
-        let needs: Vec<_> = self.engine.state.lock().jobs.values().map(|e| (e.job.id, e.need)).collect();
-        self.engine
-            .wait_until(|state| {
-                let passed = |(job, need): &(JobId, Epoch)| {
-                    state.jobs.get(job).is_none_or(|e| {
-                        let rests = e.state == JobState::Failed || state.paused_by(e).is_some();
-                        rests || e.frontier > *need
-                    })
-                };
-                needs.iter().all(passed).then_some(())
-            })
-            .await
+        // What a sink writes into a table is more for the jobs that read the table.
+        let mut rounds = 1 + self.engine.state.lock().jobs.values().filter(|e| is_into_table(e)).count();
+        let mut needs = Vec::new();
+        while rounds > 0 {
+            let now: Vec<_> = self.engine.state.lock().jobs.values().map(|e| (e.job.id, e.need)).collect();
+            if now == needs {
+                break;
+            }
+            needs = now;
+            self.engine
+                .wait_until(|state| needs.iter().all(|need| has_passed(state, *need)).then_some(()))
+                .await?;
+            rounds -= 1;
+        }
+        Ok(())
     }
 
     /// Lets a job work on what is committed, and then rest; what comes is kept for it. It goes on after
@@ -255,7 +261,7 @@ impl Runtime {
     pub fn jobs(&self) -> Vec<JobStatus> {
         let state = self.engine.state.lock();
         let committed = state.committed;
-        let status = |entry: &crate::job::JobEntry| JobStatus {
+        let status = |entry: &JobEntry| JobStatus {
             job: entry.job.id,
             name: entry.job.graph.name.clone(),
             state: entry.state,
@@ -302,6 +308,8 @@ impl Runtime {
 
     /// Stops all threads. What was acknowledged is durable; the next start goes on from the last checkpoint.
     pub fn shutdown(&self) {
+        self.engine.state.lock().is_stopping = true;
+        self.engine.notify();
         self.engine.request(Request::Stop);
         self.engine.workers.stop();
         self.engine.checkpoint_event(CheckpointEvent::Stop);
@@ -318,6 +326,18 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn is_into_table(entry: &JobEntry) -> bool {
+    matches!(entry.job.output, Output::Table(_))
+}
+
+/// Whether a job has worked in everything up to an epoch, and delivered what it made of it; or is gone or rests.
+fn has_passed(state: &State, (job, need): (JobId, Epoch)) -> bool {
+    state.jobs.get(&job).is_none_or(|entry| {
+        let rests = entry.state == JobState::Failed || state.paused_by(entry).is_some();
+        rests || (entry.frontier > need && has_delivered(entry, need))
+    })
 }
 
 fn missing_job(job: JobId) -> Error {

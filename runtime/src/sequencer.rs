@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
-use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
+use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_connector::SplitRange;
-use weir_storage::log::{Log, LogRecord};
+use weir_storage::log::{DeliveredUpto, Log, LogRecord};
 
 use crate::checkpoint::CheckpointEvent;
 use crate::commit::{TableWrite, stage};
 use crate::engine::Engine;
 use crate::index::{check_computed, check_unique};
 use crate::job::{JobEntry, JobState};
+use crate::outbox::Delivered;
 use crate::relation::Relation;
 use crate::source::{Reach, SourceState, encode_ranges};
 
@@ -30,6 +31,8 @@ pub enum Request {
     Commit {
         writes: Vec<TableWrite>,
         catalog: Option<u32>,
+        /// The job whose rows these are.
+        delivered: Option<Delivered>,
         reply: oneshot::Sender<Result<Epoch>>,
     },
     /// The catalog knows of the transaction that was committed with it: the log need not tell any more.
@@ -69,12 +72,19 @@ pub struct Sequencer {
     holds_catalog: bool,
 }
 
+/// What holds together with the rows of a commit.
+struct Along {
+    catalog: Option<u32>,
+    delivered: Option<Delivered>,
+}
+
 /// What one epoch will hold.
 #[derive(Default)]
 struct Draft {
     tables: HashMap<ObjectId, Vec<ChangeBatch>>,
     bindings: Vec<(Arc<SourceState>, Vec<SplitRange>)>,
     catalog: Option<u32>,
+    delivered: Vec<Delivered>,
     replies: Vec<oneshot::Sender<Result<Epoch>>>,
 }
 
@@ -109,8 +119,8 @@ impl Sequencer {
         };
         while let Some(request) = next {
             match request {
-                Request::Commit { writes, catalog, reply } => {
-                    self.add_commit(&mut draft, writes, catalog, reply);
+                Request::Commit { writes, catalog, delivered, reply } => {
+                    self.add_commit(&mut draft, writes, Along { catalog, delivered }, reply);
                 }
                 Request::CatalogCommitted => self.holds_catalog = false,
                 Request::Bind { source, reply } => binds.push((source, reply)),
@@ -154,11 +164,12 @@ impl Sequencer {
         &self,
         draft: &mut Draft,
         writes: Vec<TableWrite>,
-        catalog: Option<u32>,
+        along: Along,
         reply: oneshot::Sender<Result<Epoch>>,
     ) {
         let (epoch, relations) = self.relations_of(&writes);
-        let applied = stage(&writes, &relations).and_then(|net| {
+        let staged = self.check_delivery(along.delivered).and_then(|()| stage(&writes, &relations));
+        let applied = staged.and_then(|net| {
             for (relation, changes) in &net {
                 check_computed(relation, changes)?;
                 check_unique(relation, changes)?;
@@ -173,12 +184,22 @@ impl Sequencer {
                 for (relation, changes) in net {
                     draft.tables.entry(relation.id).or_default().extend(changes);
                 }
-                draft.catalog = draft.catalog.or(catalog);
+                draft.catalog = draft.catalog.or(along.catalog);
+                draft.delivered.extend(along.delivered);
                 draft.replies.push(reply);
             }
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
+        }
+    }
+
+    /// Refuses the rows of a job that was dropped or has failed meanwhile.
+    fn check_delivery(&self, delivered: Option<Delivered>) -> Result<()> {
+        let Some(Delivered { job, .. }) = delivered else { return Ok(()) };
+        match self.engine.state.lock().jobs.get(&job) {
+            Some(entry) if entry.state != JobState::Failed => Ok(()),
+            _ => Err(Error::new(SqlState::UNDEFINED_OBJECT, "the job was dropped")),
         }
     }
 
@@ -266,7 +287,10 @@ impl Sequencer {
         let tables = draft.tables.iter().map(|(id, changes)| (*id, changes.clone())).collect();
         let encode = |(s, ranges): &(Arc<SourceState>, Vec<SplitRange>)| Ok((s.id, encode_ranges(ranges)?));
         let sources = draft.bindings.iter().map(encode).collect::<Result<_>>()?;
-        self.log.append(&LogRecord { epoch, tables, sources, catalog: draft.catalog })?;
+        let upto =
+            |d: &Delivered| DeliveredUpto { job: ObjectId(d.job.0), channel: d.channel as u8, upto: d.upto };
+        let delivered = draft.delivered.iter().map(upto).collect();
+        self.log.append(&LogRecord { epoch, tables, sources, catalog: draft.catalog, delivered })?;
         if draft.tables.is_empty() && !checkpoint { Ok(()) } else { self.log.sync() }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use weir_common::{Epoch, Error, ObjectId, Result, SqlState};
+use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_connector::Sink;
 use weir_storage::relation::{RelationPin, RelationStore};
 
@@ -15,7 +15,9 @@ use crate::engine::{Engine, State};
 use crate::graph::{JobGraph, JobNodeKind, JobOutput};
 use crate::host::Fresh;
 use crate::job::{Job, JobEntry, JobInput, JobState, Origin, Output, Start};
-use crate::meta::{Counters, JobRecord};
+use crate::letters::DeadLetters;
+use crate::meta::{self, Counters, JobRecord};
+use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 
 /// A fresh job that waits for its inputs.
@@ -72,7 +74,8 @@ pub fn register_fresh(
         }
     }
     let start = Start { epoch, fresh: Fresh::Yes, state: Mutex::new(None) };
-    let job = Job::new(graph, inputs, output, start, Counters::default());
+    let letters = dead_letters(engine, graph.job)?;
+    let job = Job::new(graph, inputs, output, start, Counters::default(), letters);
     job.relations().for_each(|r| r.subscribe(job.id, epoch));
     job.sources().for_each(|s| s.subscribe(job.id, epoch));
     let now = engine.clock.now_micros();
@@ -93,7 +96,8 @@ pub fn register_restored(
     let output = resolve_output(engine, state, &graph, sink, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
     let start = Start { epoch: record.epoch, fresh: Fresh::No, state: snapshot };
-    let job = Job::new(graph, inputs, output, start, record.counters);
+    let letters = dead_letters(engine, graph.job)?;
+    let job = Job::new(graph, inputs, output, start, record.counters, letters);
     job.relations().for_each(|r| r.subscribe(job.id, record.epoch));
     job.sources().for_each(|s| s.subscribe(job.id, record.epoch));
     let now = engine.clock.now_micros();
@@ -106,13 +110,15 @@ pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, erro
     let output = resolve_output(engine, state, &graph, None, Epoch::ZERO);
     let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
     let start = Start { epoch: state.committed, fresh: Fresh::Yes, state: Mutex::new(None) };
-    let job = Job::new(graph, Vec::new(), output, start, Counters::default());
+    let Ok(letters) = DeadLetters::new(Epoch::ZERO, engine.config.workers) else { return };
+    let job = Job::new(graph, Vec::new(), output, start, Counters::default(), letters);
+    let reason = matches!(job.graph.output, JobOutput::Table { .. }).then(|| error.clone());
     let mut entry = JobEntry::new(job, state.committed, Epoch::ZERO, engine.clock.now_micros());
     (entry.state, entry.error) = (JobState::Failed, Some(error));
     let job = entry.job.id;
     register(state, entry);
-    // The log is not kept for a failed job, so its next start must be a fresh one.
-    engine.checkpoint_event(CheckpointEvent::Forget { job });
+    // The log is not kept for a failed job, so its next start must be a fresh one; a sink into a table has none.
+    engine.checkpoint_event(CheckpointEvent::Forget { job, reason });
 }
 
 fn register(state: &mut State, entry: JobEntry) {
@@ -174,8 +180,20 @@ fn resolve_output(
             sink.recover(checkpoint)?;
             Ok(Output::Sink(sink))
         }
+        (JobOutput::Table { .. }, _) => {
+            Ok(Output::Table(Outbox::new(delivered(engine, graph.job, Channel::Output)?)))
+        }
         (JobOutput::Sink { sink }, None) => Err(Error::internal(format!("sink {sink} has no connector"))),
     }
+}
+
+/// The epoch up to which the last flush of tables holds what a job has delivered; the log knows of later ones.
+fn delivered(engine: &Engine, job: JobId, channel: Channel) -> Result<Epoch> {
+    Ok(meta::load(engine.backend.as_ref(), &meta::delivery_key(job, channel))?.unwrap_or_default())
+}
+
+fn dead_letters(engine: &Engine, job: JobId) -> Result<DeadLetters> {
+    DeadLetters::new(delivered(engine, job, Channel::Letters)?, engine.config.workers)
 }
 
 fn missing_source(id: ObjectId) -> Error {

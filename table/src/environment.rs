@@ -4,19 +4,22 @@
 //! long as the environment lives; the catalog and the runtime agree (the catalog changes first, and an object
 //! whose job could not start is taken out of it again).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use weir_catalog::system::{Activity, BackfillRow, JobRow, RelationSize, Setting, SourceRow, SystemContext};
 use weir_catalog::{Catalog, CatalogSnapshot, CatalogTransaction, ObjectKind};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock};
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
-use weir_runtime::{BackfillStage, BackfillStatus, JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus};
+use weir_runtime::{
+    BackfillStage, BackfillStatus, JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus,
+};
 use weir_storage::DataDir;
 
 use crate::activity::Activities;
-use crate::indexes::IndexKeys;
 use crate::caller::Building;
+use crate::deliveries::Deliveries;
+use crate::indexes::IndexKeys;
 use crate::locks::TableLocks;
 use crate::query::BatchEngine;
 use crate::recovery::{Broken, recover};
@@ -36,6 +39,9 @@ pub struct Environment {
     pub(crate) activities: Activities,
     pub(crate) index_keys: IndexKeys,
     pub(crate) building: Building,
+    pub(crate) deliveries: Deliveries,
+    /// Itself, for what works in the background.
+    pub(crate) me: Weak<Environment>,
     broken: Broken,
     started_at: i64,
     /// Last, so that the folder is unlocked when everything else is gone.
@@ -56,8 +62,10 @@ impl Environment {
         let (recovered, broken) = recover(&catalog.snapshot(), &fs);
         let seams = RuntimeSeams { clock: Arc::clone(&clock), fs: Arc::clone(&fs) };
         let runtime = Runtime::open(config.clone(), seams, recovered)?;
-        Ok(Arc::new(Environment {
-            batch: BatchEngine::new(&config)?,
+        let batch = BatchEngine::new(&config)?;
+        let env = Arc::new_cyclic(|me| Environment {
+            me: me.clone(),
+            batch,
             started_at: clock.now_micros(),
             config,
             catalog,
@@ -69,9 +77,12 @@ impl Environment {
             activities: Activities::default(),
             index_keys: IndexKeys::default(),
             building: Building::default(),
+            deliveries: Deliveries::default(),
             broken,
             _data_dir: data_dir,
-        }))
+        });
+        env.deliveries.start_all(&env)?;
+        Ok(env)
     }
 
     /// A new session. Errors: 3D000 for another database, and those of its startup parameters.
@@ -82,6 +93,7 @@ impl Environment {
     /// Stops all jobs and waits for what is being written. Nothing acknowledged is lost by not calling it.
     pub fn shutdown(&self) {
         self.runtime.shutdown();
+        self.deliveries.join();
     }
 
     /// The sessions that are connected.
@@ -149,6 +161,13 @@ impl Environment {
             backlog: status.backlog_batches as u64,
         };
         self.runtime.relations().into_iter().map(size).collect()
+    }
+}
+
+impl Drop for Environment {
+    /// Threads that deliver hold the runtime: they end first.
+    fn drop(&mut self) {
+        self.shutdown();
     }
 }
 

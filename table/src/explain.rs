@@ -17,9 +17,9 @@ use serde_json::Value;
 use weir_catalog::{Object, ObjectKind};
 use weir_common::{Error, JobId, ObjectId, Result, SqlState};
 use weir_exec::error::from_datafusion;
-use weir_planner::bound::{BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
+use weir_planner::bound::{BoundCreateSink, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
 use weir_planner::explain::{job_json, logical_json, render_job, render_logical, render_stream, stream_json};
-use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, plan_job};
+use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, into_table, plan_job};
 use weir_planner::{BindContext, BoundStatement};
 
 use crate::outcome::Outcome;
@@ -46,7 +46,7 @@ impl Session {
             BoundStatement::CreateMaterializedView(create) => {
                 explain_job(options, &create.query, &create.name.name)
             }
-            BoundStatement::CreateSink(create) => explain_job(options, &create.query, &create.name.name),
+            BoundStatement::CreateSink(create) => explain_sink(options, &create),
             _ => Err(Error::unsupported("EXPLAIN of this statement")
                 .with_hint("Queries, INSERT, UPDATE, DELETE and CREATE MATERIALIZED VIEW have plans.")),
         }
@@ -126,21 +126,39 @@ fn running_plan(object: &Object) -> Result<&[u8]> {
     }
 }
 
+/// A sink into a table says first what it promises.
+fn explain_sink(options: ExplainOptions, create: &BoundCreateSink) -> Result<Outcome> {
+    let name = &create.name.name;
+    let Some(into) = &create.into else { return explain_job(options, &create.query, name) };
+    let target = TargetOutput::ToTable { sink: PLANNED_ONLY, table: into.table };
+    let planned = plan(options, &create.query, name, target)?;
+    into_table::check(&planned, into)?;
+    let promise = into_table::describe(into, &planned);
+    show(options, &planned, Some(promise))
+}
+
 fn explain_job(options: ExplainOptions, query: &BoundQuery, name: &str) -> Result<Outcome> {
+    show(options, &plan(options, query, name, TargetOutput::ToRelation(PLANNED_ONLY))?, None)
+}
+
+fn plan(options: ExplainOptions, query: &BoundQuery, name: &str, output: TargetOutput) -> Result<PlannedJob> {
     if options.analyze {
         return Err(Error::unsupported("EXPLAIN ANALYZE of a job")
             .with_hint("SELECT * FROM sys.jobs shows what jobs are doing."));
     }
-    let output_to = TargetOutput::ToRelation(PLANNED_ONLY);
-    let target = JobTarget { job: JobId(PLANNED_ONLY.0), name: name.to_string(), output: output_to };
-    let PlannedJob { logical, stream, job, .. } = plan_job(query, target)?;
+    plan_job(query, JobTarget::new(JobId(PLANNED_ONLY.0), name, output))
+}
+
+fn show(options: ExplainOptions, planned: &PlannedJob, heading: Option<String>) -> Result<Outcome> {
+    let PlannedJob { logical, stream, job, .. } = planned;
+    let headed = |lines: Vec<String>| heading.iter().cloned().chain(lines).collect();
     match options.stage {
         ExplainStage::Logical => {
-            output(options.format, || render_logical(&logical), || logical_json(&logical))
+            output(options.format, || headed(render_logical(logical)), || logical_json(logical))
         }
-        ExplainStage::Job => output(options.format, || render_job(&job), || job_json(&job)),
+        ExplainStage::Job => output(options.format, || headed(render_job(job)), || job_json(job)),
         ExplainStage::Default | ExplainStage::Stream => {
-            output(options.format, || render_stream(&stream), || stream_json(&stream))
+            output(options.format, || headed(render_stream(stream)), || stream_json(stream))
         }
     }
 }

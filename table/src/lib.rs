@@ -29,6 +29,7 @@ mod changefeed;
 mod copy;
 mod cursors;
 mod ddl;
+mod deliveries;
 mod dml;
 mod environment;
 mod explain;

@@ -22,7 +22,8 @@ pub type Broken = BTreeMap<ObjectId, Error>;
 pub fn recover(catalog: &Arc<CatalogSnapshot>, fs: &Arc<dyn FileSystem>) -> (Recovered, Broken) {
     let mut recovered = Recovered::default();
     let mut broken = Broken::new();
-    for object in catalog.user_objects() {
+    let built_in = catalog.object(ObjectId::DEAD_LETTERS);
+    for object in built_in.into_iter().chain(catalog.user_objects()) {
         if let Err(error) = rebuild(catalog, object, fs, &mut recovered, &broken) {
             tracing::warn!(object = %object.name, state = error.state().0, "cannot be started: {error}");
             recovered.others.push(object.id);
@@ -69,6 +70,9 @@ fn rebuild(
         }
         ObjectKind::MaterializedView(view) => {
             recovered.jobs.push((decode_plan(&view.plan)?, inputs.map(|()| None)));
+        }
+        ObjectKind::Sink(sink) if sink.into_table().is_some() => {
+            recovered.jobs.push((decode_plan(&sink.plan)?, inputs.map(|()| None)));
         }
         ObjectKind::Sink(sink) => {
             let build = || weir_connector::create_sink(&sink.options, &sink.columns, Arc::clone(fs));

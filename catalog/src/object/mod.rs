@@ -3,6 +3,7 @@
 //! An object is immutable; a change of it is a new `Object` with the same id. Everything here is encoded with
 //! postcard into the catalog log, so a change of these types is a change of the log's format version.
 
+mod dead_letters;
 mod index;
 mod materialized_view;
 mod sequence;
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_common::{Column, ObjectId, RelationKey, RelationSchema};
 
+pub use dead_letters::LETTER_COLUMNS;
+pub(crate) use dead_letters::dead_letters;
 pub use index::{IndexColumn, IndexDef, IndexedValue};
 pub use materialized_view::MaterializedViewDef;
 pub use sequence::SequenceDef;
-pub use sink::SinkDef;
+pub use sink::{SinkDef, SinkTable};
 pub use source::{SourceDef, WatermarkDef};
 pub use table::{CheckDef, ColumnDef, Generation, IdentityKind, ShownColumn, TableDef};
 pub use view::ViewDef;

@@ -33,7 +33,8 @@ use arrow::array::RecordBatch;
 use weir_common::{Column, ObjectId, Result};
 
 pub use context::{
-    Activity, BackfillRow, CheckpointRow, JobRow, PreparedStatement, RelationSize, Setting, SourceRow, SystemContext,
+    Activity, BackfillRow, CheckpointRow, JobRow, PreparedStatement, RelationSize, Setting, SourceRow,
+    SystemContext,
 };
 pub(crate) use pg_settings::preset;
 pub(crate) use relation::{RelationEntry, check_oid, constraint_oid, rewrite_oid};

@@ -27,7 +27,10 @@ pub(crate) struct RelationEntry<'a> {
 impl<'a> RelationEntry<'a> {
     /// Every relation: the virtual tables, then the users' in the order of ids.
     pub(crate) fn all(catalog: &'a CatalogSnapshot) -> impl Iterator<Item = RelationEntry<'a>> {
-        system::tables().iter().map(RelationEntry::of_system).chain(RelationEntry::users(catalog))
+        let built_in =
+            catalog.object(ObjectId::DEAD_LETTERS).and_then(|object| RelationEntry::of_object(object));
+        let system = system::tables().iter().map(RelationEntry::of_system);
+        system.chain(built_in).chain(RelationEntry::users(catalog))
     }
 
     /// The relations that users made, each followed by the index of its primary key.

@@ -14,7 +14,7 @@ use weir_common::text::{parse_array, parse_value};
 use weir_common::{ChangeBatch, Column, Error, Result, SqlState, SqlType};
 
 use super::lines;
-use crate::source::{ReadProgress, SplitRange, SplitReader};
+use crate::source::{MalformedRecord, ReadProgress, SplitRange, SplitReader};
 
 /// What becomes of a malformed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +31,23 @@ pub enum Format {
 }
 
 impl Format {
-    fn on_error(&self) -> OnError {
+    pub fn on_error(&self) -> OnError {
         match self {
             Format::Csv { on_error, .. } | Format::Json { on_error } => *on_error,
         }
     }
 }
 
+/// Malformed records of one batch that are kept.
+const MALFORMED_MAX: usize = 1_000;
 /// Bytes read from a file in one step.
 const CHUNK: u64 = 1 << 20;
 
 /// One record: its place in the file, and the text of each wanted column.
 struct Record {
     offset: u64,
+    /// Its text, when it is malformed or may be found to be.
+    line: String,
     fields: std::result::Result<Vec<Option<String>>, String>,
 }
 
@@ -142,7 +146,9 @@ impl RecordReader {
                 let line = trim(&rest[..line_end]);
                 if !line.is_empty() {
                     let fields = self.fields(line);
-                    records.push(Record { offset: self.at + used as u64, fields });
+                    let kept = self.format.on_error() == OnError::Skip;
+                    let line = if kept { String::from_utf8_lossy(line).into_owned() } else { String::new() };
+                    records.push(Record { offset: self.at + used as u64, line, fields });
                 }
                 used += line_end;
             }
@@ -210,7 +216,7 @@ impl RecordReader {
             for record in records {
                 match self.malformed(&record) {
                     None => whole.push(record),
-                    Some(_) if self.format.on_error() == OnError::Skip => self.progress.skipped += 1,
+                    Some(reason) if self.format.on_error() == OnError::Skip => self.skip(&record, &reason),
                     Some(reason) => return Err(self.located(&record, &reason)),
                 }
             }
@@ -244,6 +250,15 @@ impl RecordReader {
             Some(format!("column \"{}\": {}", column.name, error.message()))
         };
         fields.iter().zip(&self.wanted).find_map(wrong)
+    }
+
+    /// Counts a record that is left out, and keeps it if it is one of the first.
+    fn skip(&mut self, record: &Record, reason: &str) {
+        self.progress.skipped += 1;
+        if self.progress.malformed.len() < MALFORMED_MAX {
+            let error = self.located(record, reason);
+            self.progress.malformed.push(MalformedRecord { text: record.line.clone(), error });
+        }
     }
 
     fn located(&self, record: &Record, reason: &str) -> Error {

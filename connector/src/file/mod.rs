@@ -5,7 +5,8 @@
 //! names; hidden ones and `*.tmp` are left alone. A file must only be appended to.
 //!
 //! Options: `path`, `format` (`csv`, `json`), `header`, `delimiter`, `null` (the text that means NULL),
-//! `on_error`: `fail` stops the job and names file and line, `skip` leaves the record out and counts it.
+//! `on_error`: `fail` stops the job and names file and line, `skip` leaves the record out, counts it, and puts it into
+//! the table with the number `dead_letters` (of ON ERROR INTO), without it into `sys.dead_letters`.
 
 mod decode;
 mod lines;
@@ -17,14 +18,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use weir_common::seam::{FileSystem, OsFileSystem};
-use weir_common::{Column, Error, Result, SqlState};
+use weir_common::{Column, Error, ObjectId, Result, SqlState};
 
 use crate::options::{Options, invalid};
 use crate::source::{Discovery, Source, SourceOffsets, SplitRange, SplitReader};
 use decode::{Format, OnError, RecordReader};
 pub use sink::create as create_sink;
 
-const OPTIONS: [&str; 6] = ["path", "format", "header", "delimiter", "null", "on_error"];
+const OPTIONS: [&str; 7] = ["path", "format", "header", "delimiter", "null", "on_error", "dead_letters"];
 /// Bytes a row is taken to have when a budget of rows is turned into bytes.
 const BYTES_A_ROW: u64 = 64;
 /// A last line without newline counts as whole when its file has not changed for this long.
@@ -36,6 +37,7 @@ pub struct FileSource {
     path: PathBuf,
     format: Format,
     columns: Vec<Column>,
+    dead_letters: Option<ObjectId>,
     /// When each unfinished last line was first seen, with the file's length then.
     resting: Mutex<HashMap<PathBuf, (u64, u64)>>,
 }
@@ -49,7 +51,11 @@ pub fn create(given: &BTreeMap<String, String>, columns: &[Column]) -> Result<Ar
         return Err(missing(&path));
     }
     let format = format(&options)?;
-    Ok(Arc::new(FileSource { fs, path, format, columns: columns.to_vec(), resting: Mutex::default() }))
+    let skips = format.on_error() == OnError::Skip;
+    let given = options.text("dead_letters").and_then(|id| id.parse().ok()).map(ObjectId);
+    let dead_letters = skips.then(|| given.unwrap_or(ObjectId::DEAD_LETTERS));
+    let (columns, resting) = (columns.to_vec(), Mutex::default());
+    Ok(Arc::new(FileSource { fs, path, format, columns, dead_letters, resting }))
 }
 
 fn format(options: &Options<'_>) -> Result<Format> {
@@ -145,6 +151,10 @@ impl Source for FileSource {
 
     fn is_at_rest(&self) -> bool {
         true
+    }
+
+    fn dead_letters(&self) -> Option<ObjectId> {
+        self.dead_letters
     }
 
     fn reader(&self, project: &[usize]) -> Result<Box<dyn SplitReader>> {

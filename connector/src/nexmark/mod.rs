@@ -137,7 +137,7 @@ impl SplitReader for Reader {
     }
 
     fn take_progress(&mut self) -> ReadProgress {
-        ReadProgress { skipped: 0, rows: std::mem::take(&mut self.rows) }
+        ReadProgress { rows: std::mem::take(&mut self.rows), ..ReadProgress::default() }
     }
 }
 

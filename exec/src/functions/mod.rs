@@ -30,7 +30,7 @@ mod format;
 mod incremental;
 mod integer;
 mod json;
-mod json_build;
+pub(crate) mod json_build;
 mod json_sets;
 mod kernels;
 mod numeric;

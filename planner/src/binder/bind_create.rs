@@ -1,4 +1,4 @@
-//! CREATE TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK.
+//! CREATE TABLE, SOURCE, VIEW, MATERIALIZED VIEW.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,9 @@ use super::bind_columns::Elements;
 use super::bind_expr::ExprContext;
 use super::bind_relation::RelationName;
 use super::scope::{Scope, ScopeColumn};
-use crate::ast::{CreateSink, CreateSource, CreateTable, CreateTableAs, CreateView, SinkInput, Watermark};
+use crate::ast::{CreateSource, CreateTable, CreateTableAs, CreateView, Watermark};
 use crate::bound::{
-    BoundCreateSink, BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery,
-    NewName, columns_of,
+    BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery, NewName, columns_of,
 };
 use crate::parser::fold;
 
@@ -114,14 +113,17 @@ impl Binder<'_> {
         }
         let columns: Vec<Column> = columns.into_iter().map(|c| c.column).collect();
         let watermark = create.watermark.as_ref().map(|w| self.bind_watermark(w, &columns)).transpose()?;
+        let mut options = create.options.clone();
+        let depends_on = self.set_error_options(&create.on_error, &mut options)?;
         Ok(BoundCreateSource {
             name,
             if_not_exists: create.if_not_exists,
             exists,
             columns,
             watermark,
-            options: create.options.clone(),
+            options,
             definition: sql.to_owned(),
+            depends_on,
         })
     }
 
@@ -164,6 +166,8 @@ impl Binder<'_> {
         self.continuous.set(create.materialized);
         let query = self.bind_top_query(&create.query)?;
         let query = self.name_columns(query, &create.columns)?;
+        let mut depends_on = self.dependencies();
+        let letters = self.bind_on_error(&create.on_error, &mut depends_on)?;
         Ok(BoundCreateView {
             name,
             if_not_exists: create.if_not_exists,
@@ -172,16 +176,17 @@ impl Binder<'_> {
             query,
             query_sql: create.query_sql.clone(),
             definition: sql.to_owned(),
-            depends_on: self.dependencies(),
+            depends_on,
+            letters,
         })
     }
 
-    fn dependencies(&self) -> Vec<ObjectId> {
+    pub(crate) fn dependencies(&self) -> Vec<ObjectId> {
         self.depends_on.borrow().iter().copied().collect()
     }
 
     /// Gives the columns of a view the names of its column list, and sees that they are distinct.
-    fn name_columns(&self, mut query: BoundQuery, names: &[Ident]) -> Result<BoundQuery> {
+    pub(crate) fn name_columns(&self, mut query: BoundQuery, names: &[Ident]) -> Result<BoundQuery> {
         if names.len() > query.columns.len() {
             let message = "CREATE VIEW specifies more column names than columns";
             return Err(Error::new(SqlState::SYNTAX_ERROR, message));
@@ -198,32 +203,6 @@ impl Binder<'_> {
                     .with_hint("Give the columns names with AS."))
             }
         }
-    }
-
-    pub(crate) fn bind_create_sink(&self, create: &CreateSink, sql: &str) -> Result<BoundCreateSink> {
-        let (name, exists) = self.new_name(&create.name, create.if_not_exists)?;
-        self.continuous.set(true);
-        let (from, query) = match &create.input {
-            SinkInput::Query(query) => (None, self.bind_top_query(query)?),
-            SinkInput::Relation(relation) => {
-                let object = self.find_object(relation)?;
-                let bound =
-                    self.bind_object(object, None).map_err(|e| e.at(self.span_position(relation.span())))?;
-                let bound = super::bind_query::Bound { relation: bound, ordered: false };
-                (Some(object.id), self.bound_query(bound)?)
-            }
-        };
-        let query = self.name_columns(query, &[])?;
-        Ok(BoundCreateSink {
-            name,
-            if_not_exists: create.if_not_exists,
-            exists,
-            from,
-            query,
-            options: create.options.clone(),
-            definition: sql.to_owned(),
-            depends_on: self.dependencies(),
-        })
     }
 
     /// A name for a new object; whether it is taken, which is an error (42P07) unless `forgiven`.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{
-    ConflictTarget, DoUpdate, Insert, OnConflict, OnConflictAction, OnInsert, Query, SetExpr, Spanned,
-    TableObject, Values,
+    ConflictTarget, DoUpdate, Insert, ObjectName, OnConflict, OnConflictAction, OnInsert, Query, SetExpr,
+    Spanned, TableObject, Values,
 };
 use weir_catalog::{ColumnDef, IndexDef, Object, TableDef};
 use weir_common::{Error, Result, SqlState, SqlType};
@@ -30,7 +30,7 @@ impl Binder<'_> {
             return Err(Error::unsupported("INSERT into anything but a table"));
         };
         let (object, table) = self.target_table(name, "insert into")?;
-        let targets = self.insert_targets(insert, &object, &table)?;
+        let targets = self.insert_targets(&insert.columns, &object, &table)?;
         let relation = match &insert.source {
             None => self.default_row(&targets)?,
             Some(query) => match plain_values(query) {
@@ -183,12 +183,17 @@ impl Binder<'_> {
     }
 
     /// The columns that the statement gives values for, in its order.
-    fn insert_targets(&self, insert: &Insert, object: &Object, table: &TableDef) -> Result<Vec<ColumnDef>> {
-        if insert.columns.is_empty() {
+    pub(super) fn insert_targets(
+        &self,
+        columns: &[ObjectName],
+        object: &Object,
+        table: &TableDef,
+    ) -> Result<Vec<ColumnDef>> {
+        if columns.is_empty() {
             return Ok(table.shown().iter().map(|shown| shown.def.clone()).collect());
         }
         let mut targets: Vec<ColumnDef> = Vec::new();
-        for name in &insert.columns {
+        for name in columns {
             let column = self.target_column(name, object, table)?;
             if targets.iter().any(|t| t.column.id == column.column.id) {
                 let message = format!("column \"{}\" specified more than once", column.column.name);
@@ -254,7 +259,16 @@ impl Binder<'_> {
         all_columns: bool,
         scope: &Scope<'_>,
     ) -> Result<Relation> {
-        let relation = self.bind_query(query, scope)?.relation;
+        self.assigned_rows(self.bind_query(query, scope)?.relation, targets, all_columns)
+    }
+
+    /// Rows as values of the columns they go into.
+    pub(super) fn assigned_rows(
+        &self,
+        relation: Relation,
+        targets: &[ColumnDef],
+        all_columns: bool,
+    ) -> Result<Relation> {
         let targets = self.check_width(relation.columns.len(), targets, all_columns)?;
         let mut projected = Projected::default();
         let mut columns = Vec::new();

@@ -222,6 +222,8 @@ pub struct BoundCreateSource {
     pub watermark: Option<WatermarkDef>,
     pub options: BTreeMap<String, String>,
     pub definition: String,
+    /// The table of ON ERROR INTO.
+    pub depends_on: Vec<ObjectId>,
 }
 
 /// CREATE [OR REPLACE] VIEW and CREATE MATERIALIZED VIEW.
@@ -239,6 +241,8 @@ pub struct BoundCreateView {
     pub definition: String,
     /// Everything the query names directly, plain views included.
     pub depends_on: Vec<ObjectId>,
+    /// The table that gets the rows whose expressions fail; `None` when they stop the job.
+    pub letters: Option<ObjectId>,
 }
 
 impl BoundCreateView {
@@ -256,10 +260,23 @@ pub struct BoundCreateSink {
     pub exists: bool,
     /// The relation named after FROM; `None` for AS query.
     pub from: Option<ObjectId>,
+    /// The table that it writes into; the query's columns have the types of the table's then.
+    pub into: Option<BoundSinkTable>,
     pub query: BoundQuery,
     pub options: BTreeMap<String, String>,
     pub definition: String,
     pub depends_on: Vec<ObjectId>,
+}
+
+/// The table that a sink writes into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundSinkTable {
+    pub table: ObjectId,
+    pub name: String,
+    /// Ids of the table's columns that the query's columns go into.
+    pub columns: Vec<u16>,
+    /// The query's columns that are the table's primary key; `None` when it has none, or gets some of it otherwise.
+    pub key: Option<Vec<usize>>,
 }
 
 /// The columns that a relation made of this query has: numbered from 1, all nullable.

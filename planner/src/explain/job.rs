@@ -61,6 +61,10 @@ fn render_operator(operator: &OperatorSpec) -> String {
             let filter = if filter.is_some() { "filter, " } else { "" };
             format!("Calc {{ {filter}{} columns }}", project.len())
         }
+        OperatorSpec::TolerantCalc { filter, project, letters } => {
+            let filter = if filter.is_some() { "filter, " } else { "" };
+            format!("Calc {{ {filter}{} columns, errors into {} }}", project.len(), letters.target)
+        }
         OperatorSpec::Aggregate { group, calls, .. } => {
             format!("Aggregate {{ group: {}, {} calls }}", list(group), calls.len())
         }
@@ -97,5 +101,6 @@ fn render_output(output: &JobOutput) -> String {
     match output {
         JobOutput::Relation { relation, .. } => format!("relation {relation}"),
         JobOutput::Sink { sink } => format!("sink {sink}"),
+        JobOutput::Table { sink, table } => format!("sink {sink} into table {table}"),
     }
 }

@@ -1,14 +1,13 @@
-//! CREATE and DROP: tables, sources, views, materialized views, sinks, and their `WITH (…)` options.
+//! CREATE and DROP: tables and sources, and the `WITH (…)` options of all kinds.
 
-use sqlparser::ast::{ColumnDef, Expr, Ident, Query, TableConstraint};
+use sqlparser::ast::{ColumnDef, Expr, Ident, TableConstraint};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 use weir_common::{Error, Result, SqlState};
 
-use super::{DIALECT, StatementParser, limits};
+use super::StatementParser;
 use crate::ast::{
-    CreateSequence, CreateSink, CreateSource, CreateTable, CreateTableAs, CreateView, Options,
-    SequenceOptions, SinkInput, Statement, Watermark,
+    CreateSequence, CreateSource, CreateTable, CreateTableAs, Options, SequenceOptions, Statement, Watermark,
 };
 use crate::bound::DropKind;
 
@@ -145,6 +144,7 @@ impl StatementParser<'_> {
         };
         let Elements { columns, constraints, watermark } = elements;
         let options = self.parse_options()?;
+        let on_error = self.parse_on_error()?;
         Ok(Statement::CreateSource(CreateSource {
             name,
             if_not_exists,
@@ -152,6 +152,7 @@ impl StatementParser<'_> {
             constraints,
             watermark,
             options,
+            on_error,
         }))
     }
 
@@ -202,79 +203,6 @@ impl StatementParser<'_> {
             }
             _ => Err(self.unexpected()),
         }
-    }
-
-    fn parse_create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
-        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
-        let name = self.name()?;
-        let columns = if self.token(&Token::LParen) {
-            let columns = self.sql(|p| p.parse_comma_separated(Parser::parse_identifier))?;
-            self.expect_token(&Token::RParen)?;
-            columns
-        } else {
-            Vec::new()
-        };
-        self.expect_words(&["AS"])?;
-        let first = self.parser.index();
-        let query = self.query()?;
-        let query_sql = self.text_from(first);
-        if self.words(&["WITH", "NO", "DATA"]) {
-            return Ok(self.unsupported("WITH NO DATA", "A materialized view is always populated."));
-        }
-        self.words(&["WITH", "DATA"]);
-        let view = CreateView { name, materialized, or_replace, if_not_exists, columns, query, query_sql };
-        Ok(Statement::CreateView(view))
-    }
-
-    fn parse_create_sink(&mut self) -> Result<Statement> {
-        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
-        let name = self.name()?;
-        if self.word("INTO") {
-            let hint = "Write CREATE SINK … WITH (connector = …), or a materialized view.";
-            return Ok(self.unsupported("CREATE SINK INTO a table", hint));
-        }
-        let input = if self.word("FROM") {
-            SinkInput::Relation(self.name()?)
-        } else {
-            self.expect_words(&["AS"])?;
-            SinkInput::Query(self.query_before_options()?)
-        };
-        let options = self.parse_options()?;
-        Ok(Statement::CreateSink(CreateSink { name, if_not_exists, input, options }))
-    }
-
-    /// A query that options follow: sqlparser would take `FROM t WITH (…)` for a table hint.
-    fn query_before_options(&mut self) -> Result<Box<Query>> {
-        let mut depth = 0;
-        let mut tokens = Vec::new();
-        loop {
-            let token = self.parser.peek_nth_token(tokens.len());
-            let begins_options = depth == 0
-                && self.peek_word(tokens.len(), "WITH")
-                && self.parser.peek_nth_token_ref(tokens.len() + 1).token == Token::LParen;
-            match token.token {
-                Token::EOF => break,
-                _ if begins_options => break,
-                Token::LParen => depth += 1,
-                Token::RParen => depth -= 1,
-                _ => {}
-            }
-            tokens.push(token);
-        }
-        let taken = tokens.len();
-        let mut around = Parser::new(&DIALECT)
-            .with_recursion_limit(limits::PARSER_DEPTH)
-            .with_tokens_with_locations(tokens);
-        std::mem::swap(&mut self.parser, &mut around);
-        let query = match self.query() {
-            Ok(_) if !self.at_end() => Err(self.unexpected()),
-            query => query,
-        };
-        std::mem::swap(&mut self.parser, &mut around);
-        for _ in 0..taken {
-            self.parser.next_token();
-        }
-        query
     }
 
     fn parse_elements(&mut self) -> Result<Elements> {

@@ -9,6 +9,7 @@
 mod alter;
 mod copy;
 mod create;
+mod create_view;
 mod cursor;
 mod dialect;
 mod errors;

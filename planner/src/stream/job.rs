@@ -11,19 +11,20 @@
 
 use arrow::datatypes::DataType;
 use serde::Serialize;
-use weir_common::{OperatorId, RelationSchema};
+use weir_common::{ObjectId, OperatorId, RelationSchema};
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::OperatorSpec;
 use weir_runtime::graph::{Exchange, JobEdge, JobGraph, JobNode, JobNodeKind, JobOutput};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::stream::plan::{StreamNode, StreamPlan};
+use crate::stream::tolerant;
 use crate::stream::traits::required_exchange;
 use crate::stream::{JobTarget, TargetOutput};
 
 /// The job of a stream plan whose root is a `Materialize` or `Sink`.
 pub fn build_job(root: &StreamPlan, schema: &RelationSchema, target: &JobTarget) -> JobGraph {
-    let mut builder = Builder { nodes: Vec::new() };
+    let mut builder = Builder { nodes: Vec::new(), letters: target.letters };
     let last = builder.add_plan(&root.inputs[0]);
     let exchange = required_exchange(&root.node, &root.inputs, 0);
     let is_operator = matches!(builder.nodes[last].kind, JobNodeKind::Operator(_));
@@ -33,12 +34,14 @@ pub fn build_job(root: &StreamPlan, schema: &RelationSchema, target: &JobTarget)
     let output = match target.output {
         TargetOutput::ToRelation(relation) => JobOutput::Relation { relation, schema: schema.clone() },
         TargetOutput::ToSink(sink) => JobOutput::Sink { sink },
+        TargetOutput::ToTable { sink, table } => JobOutput::Table { sink, table },
     };
     JobGraph { job: target.job, name: target.name.clone(), nodes: builder.nodes, output }
 }
 
 struct Builder {
     nodes: Vec<JobNode>,
+    letters: Option<ObjectId>,
 }
 
 impl Builder {
@@ -49,7 +52,7 @@ impl Builder {
             let exchange = required_exchange(&plan.node, &plan.inputs, port);
             inputs.push(JobEdge { from: self.add_plan(input), exchange });
         }
-        self.add_node(kind(plan), inputs, plan.types())
+        self.add_node(kind(plan, self.letters), inputs, plan.types())
     }
 
     /// Adds a Calc that changes nothing: where rows arrive after the last exchange.
@@ -89,7 +92,7 @@ struct Identity<'a> {
     duplicate: u32,
 }
 
-fn kind(plan: &StreamPlan) -> JobNodeKind {
+fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
     let mode = |port: usize| plan.inputs[port].traits.mode;
     match &plan.node {
         StreamNode::Scan { relation, project, .. } => {
@@ -100,7 +103,11 @@ fn kind(plan: &StreamPlan) -> JobNodeKind {
         }
         StreamNode::Values { ipc, .. } => JobNodeKind::Values { ipc: ipc.clone() },
         StreamNode::Calc { filter, project } => {
-            JobNodeKind::Operator(OperatorSpec::Calc { filter: filter.clone(), project: project.clone() })
+            let (filter, project) = (filter.clone(), project.clone());
+            JobNodeKind::Operator(match letters.and_then(|target| tolerant::letters(plan, target)) {
+                Some(letters) => OperatorSpec::TolerantCalc { filter, project, letters },
+                None => OperatorSpec::Calc { filter, project },
+            })
         }
         StreamNode::Aggregate { group, calls } => JobNodeKind::Operator(OperatorSpec::Aggregate {
             group: group.clone(),

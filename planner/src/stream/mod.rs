@@ -10,12 +10,14 @@
 //! function of the bound query and the target; the same query gives the same job with the same operator ids.
 
 mod distinct_on;
+pub mod into_table;
 pub mod job;
 pub mod lower;
 pub mod plan;
 pub mod scalar;
 mod scalar_subquery;
 mod set_operation;
+mod tolerant;
 pub mod traits;
 pub mod unsupported;
 
@@ -38,6 +40,8 @@ pub enum TargetOutput {
     ToRelation(ObjectId),
     /// Into an external sink.
     ToSink(ObjectId),
+    /// Into a table, which others may write too.
+    ToTable { sink: ObjectId, table: ObjectId },
 }
 
 /// The job that a query is planned for.
@@ -47,6 +51,15 @@ pub struct JobTarget {
     /// For people: the view's or sink's name.
     pub name: String,
     pub output: TargetOutput,
+    /// The table that gets the rows whose expressions fail; `None` when they stop the job.
+    pub letters: Option<ObjectId>,
+}
+
+impl JobTarget {
+    /// A job that an error stops.
+    pub fn new(job: JobId, name: impl Into<String>, output: TargetOutput) -> JobTarget {
+        JobTarget { job, name: name.into(), output, letters: None }
+    }
 }
 
 /// A query planned as a job, with every stage for EXPLAIN.
@@ -68,7 +81,10 @@ pub fn plan_job(query: &BoundQuery, target: JobTarget) -> Result<PlannedJob> {
     unsupported::check(&bound)?;
     let bound = distinct_on::number_first_rows(bound)?;
     let logical = rules::optimize(scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?)?;
-    let rows = lower::lower(&logical)?;
+    let mut rows = lower::lower(&logical)?;
+    if target.letters.is_some() {
+        rows = tolerant::lift_join_filters(rows);
+    }
     let schema = relation_schema(&query.columns, &rows)?;
     let stream = root(rows, &schema, &target);
     let job = job::build_job(&stream, &schema, &target);
@@ -112,7 +128,7 @@ fn root(rows: StreamPlan, schema: &RelationSchema, target: &JobTarget) -> Stream
         TargetOutput::ToRelation(relation) => {
             StreamNode::Materialize { relation, name, key: schema.key.clone() }
         }
-        TargetOutput::ToSink(sink) => StreamNode::Sink { sink, name },
+        TargetOutput::ToSink(sink) | TargetOutput::ToTable { sink, .. } => StreamNode::Sink { sink, name },
     };
     let named = |column: &Column| StreamColumn { name: column.name.clone(), ty: column.ty.arrow() };
     let columns = schema.columns.iter().map(named).collect();

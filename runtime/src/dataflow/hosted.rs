@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
 use weir_common::{ChangeBatch, Epoch, Error, Result};
+use weir_exec::rejected::Rejected;
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::Engine;
@@ -23,6 +24,7 @@ pub struct Hosted {
     nodes: Vec<usize>,
     number: usize,
     worker: usize,
+    is_last: bool,
     /// `None` once the job has failed here: input is swallowed.
     host: Option<FragmentHost>,
     /// The right to emit rows of an epoch, held until the epoch is through.
@@ -53,6 +55,7 @@ impl Hosted {
             nodes: fragment.nodes.clone(),
             number,
             worker,
+            is_last,
             host,
             capabilities: BTreeMap::new(),
             emitted: Vec::new(),
@@ -137,12 +140,19 @@ impl HostSink for Hosted {
         self.emitted.push((epoch, batch));
     }
 
+    fn reject(&mut self, epoch: Epoch, rejected: Vec<Rejected>) -> Result<()> {
+        let skipped = rejected.len() as u64;
+        self.job.metrics.rows_skipped.fetch_add(skipped, std::sync::atomic::Ordering::Relaxed);
+        self.job.letters.write(self.worker, epoch, &rejected)
+    }
+
     fn epoch_done(&mut self, epoch: Epoch) {
         self.done.push(epoch);
     }
 
     fn checkpoint(&mut self, epoch: Epoch, nodes: &mut [HostNode]) -> Result<()> {
-        let writes = dump(&self.job, &self.nodes, nodes)?;
+        let letters_of = self.is_last.then_some(self.worker);
+        let writes = dump(&self.job, &self.nodes, nodes, letters_of)?;
         let (job, part) = (self.job.id, (self.number, self.worker));
         self.engine.checkpoint_event(CheckpointEvent::Dump { job, epoch, part, writes });
         Ok(())

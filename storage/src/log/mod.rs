@@ -18,7 +18,7 @@ use std::sync::Arc;
 use weir_common::seam::{File, FileSystem};
 use weir_common::{Epoch, Error, Result};
 
-pub use self::record::LogRecord;
+pub use self::record::{DeliveredUpto, LogRecord};
 use self::segment::{End, HEADER_BYTES};
 
 /// A segment is followed by a new one when it is this long.

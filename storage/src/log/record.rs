@@ -5,6 +5,7 @@
 //!   table count u32,  each: id u32, batch count u32, each batch: length u32, bytes (see `ipc`)
 //!   source count u32, each: id u32, length u32, bytes
 //!   catalog u32: transaction + 1, or 0 for none
+//!   delivery count u32, each: job u32, channel u8, epoch u64      (may be missing: none)
 //! ```
 //! All numbers little-endian. The frame around a record carries its checksum.
 
@@ -23,6 +24,18 @@ pub struct LogRecord {
     pub sources: Vec<(ObjectId, Vec<u8>)>,
     /// The transaction among these that changes the catalog too: what it prepared there holds with this record.
     pub catalog: Option<u32>,
+    /// What jobs have made that the tables hold with this record.
+    pub delivered: Vec<DeliveredUpto>,
+}
+
+/// How far a job's rows have got into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveredUpto {
+    pub job: ObjectId,
+    /// Which of the job's outputs, in the runtime's words.
+    pub channel: u8,
+    /// The job's epoch up to which the table holds them.
+    pub upto: Epoch,
 }
 
 impl LogRecord {
@@ -44,6 +57,12 @@ impl LogRecord {
         }
         let catalog = self.catalog.map_or(0, |transaction| transaction + 1);
         out.extend_from_slice(&catalog.to_le_bytes());
+        push_u32(out, self.delivered.len())?;
+        for DeliveredUpto { job, channel, upto } in &self.delivered {
+            out.extend_from_slice(&job.0.to_le_bytes());
+            out.push(*channel);
+            out.extend_from_slice(&upto.0.to_le_bytes());
+        }
         Ok(())
     }
 
@@ -65,10 +84,15 @@ impl LogRecord {
             sources.push((ObjectId(reader.u32()?), reader.bytes()?.to_vec()));
         }
         let catalog = reader.u32()?.checked_sub(1);
+        let mut delivered = Vec::new();
+        for _ in 0..if reader.0.is_empty() { 0 } else { reader.u32()? } {
+            let (job, [channel]) = (ObjectId(reader.u32()?), reader.take()?);
+            delivered.push(DeliveredUpto { job, channel, upto: Epoch(reader.u64()?) });
+        }
         if !reader.0.is_empty() {
             return Err(Error::corrupted("a log record has bytes after its end"));
         }
-        Ok(LogRecord { epoch, tables, sources, catalog })
+        Ok(LogRecord { epoch, tables, sources, catalog, delivered })
     }
 
     /// The epoch of a record's bytes.

@@ -118,13 +118,13 @@ impl Session {
         Ok(false)
     }
 
-    pub(super) fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
+    pub(crate) fn bind_text(&self, sql: &str) -> Result<BoundStatement> {
         let parsed = weir_planner::parse(sql)?;
         let statement = parsed.first().ok_or_else(|| Error::internal("no statement"))?;
         Ok(self.bind(statement, ParamTypes::declared(Vec::new()), ParamValues::Described)?.0)
     }
 
-    fn qualified(&self, object: &Object, name: &str) -> String {
+    pub(crate) fn qualified(&self, object: &Object, name: &str) -> String {
         let catalog = self.catalog();
         let schema = catalog.schema_name(object.schema).unwrap_or("public");
         format!("{}.{}", quote_identifier(schema), quote_identifier(name))

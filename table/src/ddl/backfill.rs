@@ -1,6 +1,7 @@
 //! Waiting for a new job's first epoch: telling the client how far it is, and ending it when nobody wants it any more.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,35 @@ impl Environment {
     ) -> Result<()> {
         let job = graph.job;
         let _listed = self.building.enter(job, graph.name.clone(), caller.interrupt());
+        self.unless_cancelled(job, self.runtime.create_job(graph, sink), caller).await
+    }
+
+    /// Starts the job of a sink into a table, and waits until the table holds what its query gives now.
+    pub(super) async fn start_table_sink(&self, graph: JobGraph, caller: &Caller) -> Result<()> {
+        let job = graph.job;
+        let _listed = self.building.enter(job, graph.name.clone(), caller.interrupt());
+        let delivered = async {
+            self.runtime.create_job(graph, None).await?;
+            self.deliveries.start(self, job)?;
+            let delivered = self.runtime.first_delivery(job).await;
+            if delivered.is_err() {
+                self.runtime.drop_objects(&[ObjectId(job.0)]).await?;
+            }
+            delivered
+        };
+        self.unless_cancelled(job, delivered, caller).await
+    }
+
+    /// Waits for a new job, and stops it when the caller does not want it any more.
+    async fn unless_cancelled(
+        &self,
+        job: JobId,
+        created: impl Future<Output = Result<()>>,
+        caller: &Caller,
+    ) -> Result<()> {
         tokio::select! {
             biased;
-            created = self.runtime.create_job(graph, sink) => return created,
+            created = created => return created,
             never = self.report_progress(job, caller) => match never {},
             () = caller.interrupt().raised() => {}
         }
@@ -59,7 +86,8 @@ fn describe(status: &BackfillStatus) -> String {
         BackfillStage::Finishing => format!("building \"{name}\": all {rows_done} rows are read, finishing"),
         BackfillStage::Reading => {
             let percent = u128::from(*rows_done) * 100 / u128::from((*rows_total).max(1));
-            let left = status.remaining.map_or_else(String::new, |left| format!(", about {} left", clock(left)));
+            let left =
+                status.remaining.map_or_else(String::new, |left| format!(", about {} left", clock(left)));
             format!("building \"{name}\": {rows_done} of {rows_total} rows ({percent} %){left}")
         }
     }

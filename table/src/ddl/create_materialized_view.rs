@@ -26,6 +26,7 @@ impl Planner<'_> {
             job: JobId(id.0),
             name: create.name.name.clone(),
             output: TargetOutput::ToRelation(id),
+            letters: create.letters,
         };
         let planned = plan_job(&create.query, target)?;
         let view = MaterializedViewDef {

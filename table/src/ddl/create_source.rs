@@ -25,6 +25,7 @@ impl Planner<'_> {
         let id = self.env.catalog.next_id()?;
         let kind = ObjectKind::Source(SourceDef { columns, options: create.options, watermark: None });
         let object = self.new_object(id, &create.name, kind, create.definition);
+        let object = object.with_depends_on(create.depends_on);
         Ok(Plan::create("CREATE SOURCE", object).starting(Start::Source { id, source }))
     }
 }

@@ -45,6 +45,10 @@ pub(crate) enum Start {
     Index(RelationIndex),
     /// An index of a table that is created with it.
     NewIndex(RelationIndex),
+    /// A sink into a table.
+    TableSink {
+        graph: JobGraph,
+    },
     /// A table that has other columns from now on.
     Alter {
         id: ObjectId,
@@ -100,7 +104,7 @@ impl Start {
         match self {
             Start::Table(TableSpec { id, .. }) | Start::Source { id, .. } => Undo::Stop(*id),
             Start::Index(index) | Start::NewIndex(index) => Undo::Stop(index.spec.id),
-            Start::Job { graph, .. } => {
+            Start::Job { graph, .. } | Start::TableSink { graph } => {
                 let JobId(id) = graph.job;
                 Undo::Stop(ObjectId(id))
             }
@@ -160,6 +164,7 @@ impl Environment {
             Start::Index(index) => self.runtime.create_index(index).await,
             Start::NewIndex(index) => self.runtime.create_index_of_new(index),
             Start::Job { graph, sink } => self.start_job(graph, sink, caller).await,
+            Start::TableSink { graph } => self.start_table_sink(graph, caller).await,
             Start::Alter { id, after, .. } => self.runtime.alter_table(id, after),
         }
     }

@@ -25,7 +25,7 @@ use crate::transaction::Block;
 pub(super) type Keys = Vec<Option<Vec<u8>>>;
 
 /// A key that no two rows of a table may share.
-pub(super) enum UniqueKey {
+pub(crate) enum UniqueKey {
     /// The primary key, which rows are stored by: positions of its columns.
     Primary { positions: Vec<usize>, encoder: KeyEncoder },
     /// A UNIQUE index.
@@ -33,13 +33,14 @@ pub(super) enum UniqueKey {
 }
 
 /// Rows that are there, by key.
-pub(super) struct Existing {
+pub(crate) struct Existing {
     pub rows: RecordBatch,
     pub places: HashMap<Vec<u8>, u32>,
 }
 
 impl UniqueKey {
-    fn primary(table: &TableDef) -> Result<UniqueKey> {
+    /// The primary key of a table that has one.
+    pub(crate) fn primary(table: &TableDef) -> Result<UniqueKey> {
         let positions = table.key_positions();
         let types: Vec<_> = positions.iter().map(|i| table.columns[*i].column.ty.arrow()).collect();
         Ok(UniqueKey::Primary { positions, encoder: KeyEncoder::new(&types)? })
@@ -110,7 +111,7 @@ impl Session {
     }
 
     /// The rows of the table with these keys.
-    pub(super) async fn existing_rows(
+    pub(crate) async fn existing_rows(
         &mut self,
         id: ObjectId,
         table: &TableDef,

@@ -21,6 +21,8 @@ use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_runtime::TableWrite;
 
 pub(crate) use self::compute::RowExpr;
+pub(crate) use self::keys::{Existing, UniqueKey};
+pub(crate) use self::rows::take;
 pub(crate) use self::rules::{BadRow, Rules};
 
 use crate::ddl::Draft;

@@ -88,7 +88,7 @@ impl FirstOfKey {
 }
 
 /// The rows at these places.
-pub(super) fn take(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
+pub(crate) fn take(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
     arrow::compute::take_record_batch(rows, &UInt32Array::from(places)).map_err(Error::internal)
 }
 

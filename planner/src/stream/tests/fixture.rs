@@ -90,7 +90,7 @@ pub fn planned(plan: LogicalPlan, output: TargetOutput) -> Result<PlannedJob> {
         origin: None,
     });
     let query = BoundQuery { columns: columns.collect(), plan, relations: Vec::new(), ordered: false };
-    plan_job(&query, JobTarget { job: JobId(16500), name: "m".into(), output })
+    plan_job(&query, JobTarget::new(JobId(16500), "m", output))
 }
 
 fn sql_type(ty: &DataType) -> SqlType {

@@ -68,7 +68,7 @@ pub fn plan(query: &str) -> Result<PlannedJob> {
         panic!("{query} is not a view")
     };
     let output = TargetOutput::ToRelation(ObjectId(16500));
-    plan_job(&view.query, JobTarget { job: JobId(16500), name: "m".into(), output })
+    plan_job(&view.query, JobTarget::new(JobId(16500), "m", output))
 }
 
 pub fn stream(query: &str) -> String {
