@@ -4,10 +4,11 @@
 //! its own: what worker `w` of the producing job wrote is read by worker `w` of each consuming job, so a queue is in
 //! epoch order without any coordination.
 //!
-//! Readers are jobs, which release what a checkpoint of theirs holds, and subscriptions, which release what they have
-//! given out. A subscription that ends is *parked*: what it had not seen stays for a while, so that its client can come
-//! back and go on. Subscriptions must not fill memory: when entries kept for them alone exceed a bound, the parked
-//! ones and then the slowest are dropped, and learn it when they read next.
+//! Readers are jobs, which release what a checkpoint of theirs holds, and subscriptions, which release what they gave out
+//! a while ago: what is on its way may be lost with the connection. A subscription that ends is *parked*: what it had not
+//! released stays for a while, so that its client can come back and go on. Subscriptions must not fill memory: when entries
+//! kept for them alone exceed a bound, the parked ones, what was given out, and then the slowest are dropped, and learn it
+//! when they read next. What they need is on disk with the relation's checkpoint, so that they can go on after a restart.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -24,8 +25,7 @@ pub enum Reader {
 /// The changes of one relation.
 pub struct Changelog {
     queues: Vec<Queue>,
-    /// Each reader, with the epoch up to which it needs nothing any more.
-    readers: HashMap<Reader, Epoch>,
+    readers: HashMap<Reader, Position>,
     /// Of subscriptions that ended: the epoch up to which nothing is needed, and until when it is kept.
     parked: Vec<(Epoch, Duration)>,
     /// Changes up to here may be missing.
@@ -35,6 +35,26 @@ pub struct Changelog {
     bytes: usize,
     /// What may be kept for subscriptions.
     subscription_bytes_max: usize,
+    /// Whether there is a record on disk of what subscriptions need.
+    recorded: bool,
+}
+
+/// What becomes of the record of what subscriptions need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordChange {
+    /// They need changes after this epoch.
+    Write(Epoch),
+    Delete,
+    Nothing,
+}
+
+/// How far a reader is.
+#[derive(Clone, Copy)]
+struct Position {
+    /// It needs nothing up to here.
+    released: Epoch,
+    /// It has been given everything up to here.
+    given: Epoch,
 }
 
 #[derive(Default)]
@@ -55,12 +75,13 @@ impl Changelog {
             persisted: Epoch::ZERO,
             bytes: 0,
             subscription_bytes_max,
+            recorded: false,
         }
     }
 
     /// From now on keeps changes after `from` for a reader.
     pub fn subscribe(&mut self, reader: Reader, from: Epoch) {
-        self.readers.insert(reader, from);
+        self.readers.insert(reader, Position { released: from, given: from });
     }
 
     /// Whether every change after `from` is there.
@@ -81,9 +102,40 @@ impl Changelog {
 
     /// Forgets a subscription, but keeps what it has not seen until `deadline`.
     pub fn park(&mut self, reader: Reader, deadline: Duration) {
-        if let Some(released) = self.readers.remove(&reader) {
-            self.parked.push((released, deadline));
+        if let Some(position) = self.readers.remove(&reader) {
+            self.parked.push((position.released, deadline));
         }
+    }
+
+    /// After a restart: keeps what subscriptions need after `released` until `deadline`, for their clients to come back.
+    pub fn restore_parked(&mut self, released: Epoch, deadline: Duration) {
+        self.parked.push((released, deadline));
+        self.forgotten = released;
+        self.recorded = true;
+    }
+
+    /// After a restart: what anybody needs up to `upto` is on disk.
+    pub fn restored_upto(&mut self, upto: Epoch) {
+        self.persisted = upto;
+    }
+
+    /// What a checkpoint makes of the record of what subscriptions need.
+    pub fn record_change(&mut self) -> RecordChange {
+        match self.subscriptions_need_after() {
+            Some(after) => {
+                self.recorded = true;
+                RecordChange::Write(after)
+            }
+            None if std::mem::take(&mut self.recorded) => RecordChange::Delete,
+            None => RecordChange::Nothing,
+        }
+    }
+
+    /// The epoch up to which no subscription needs anything; `None` while there is none.
+    pub fn subscriptions_need_after(&self) -> Option<Epoch> {
+        let live = self.readers.iter().filter(|(reader, _)| matches!(reader, Reader::Subscription(_)));
+        let live = live.map(|(_, position)| position.released);
+        live.chain(self.parked.iter().map(|(released, _)| *released)).min()
     }
 
     /// Drops what was parked until before `now`.
@@ -97,9 +149,17 @@ impl Changelog {
 
     /// A reader needs nothing up to `epoch` any more.
     pub fn release(&mut self, reader: Reader, epoch: Epoch) {
-        if let Some(released) = self.readers.get_mut(&reader) {
-            *released = (*released).max(epoch);
+        if let Some(position) = self.readers.get_mut(&reader) {
+            position.released = position.released.max(epoch);
+            position.given = position.given.max(epoch);
             self.trim();
+        }
+    }
+
+    /// A reader was given everything up to `epoch`, and may still ask for it again.
+    pub fn give(&mut self, reader: Reader, epoch: Epoch) {
+        if let Some(position) = self.readers.get_mut(&reader) {
+            position.given = position.given.max(epoch);
         }
     }
 
@@ -134,14 +194,15 @@ impl Changelog {
         found
     }
 
-    /// Entries that a lagging job still needs and that are not on disk yet, up to `upto`; they count as being on
-    /// disk from now on. `released` gives each job's epoch as it will be after the checkpoint under way.
+    /// Entries that a lagging job or a subscription still needs and that are not on disk yet, up to `upto`; they count as
+    /// being on disk from now on. `released` gives each job's epoch as it will be after the checkpoint under way.
     pub fn take_unpersisted(
         &mut self,
         upto: Epoch,
         released: &dyn Fn(JobId) -> Option<Epoch>,
     ) -> Vec<(Epoch, ChangeBatch)> {
-        let need = self.jobs().map(|(job, epoch)| released(job).unwrap_or(epoch).max(epoch)).min();
+        let jobs = self.jobs().map(|(job, epoch)| released(job).unwrap_or(epoch).max(epoch));
+        let need = jobs.chain(self.subscriptions_need_after()).min();
         let from = match need {
             Some(epoch) if epoch < upto => epoch.max(self.persisted),
             _ => return Vec::new(),
@@ -150,9 +211,33 @@ impl Changelog {
         self.between(from, upto.next())
     }
 
-    /// With `job` at `epoch`, no job needs changes up to the epoch returned; `None` while no job reads.
+    /// As [`Self::take_unpersisted`], of what subscriptions alone need: a job that lags finds a table's changes in the log.
+    pub fn take_unpersisted_for_subscriptions(&mut self, upto: Epoch) -> Vec<(Epoch, ChangeBatch)> {
+        let from = match self.subscriptions_need_after() {
+            Some(epoch) if epoch < upto => epoch.max(self.persisted),
+            _ => return Vec::new(),
+        };
+        self.persisted = upto;
+        self.between(from, upto.next())
+    }
+
+    /// With `job` at `epoch`, nobody needs changes up to the epoch returned; `None` while nobody reads.
     pub fn needed_after(&self, job: JobId, epoch: Epoch) -> Option<Epoch> {
-        self.jobs().map(|(id, released)| if id == job { epoch } else { released }).min()
+        let jobs = self.jobs().map(|(id, released)| if id == job { epoch } else { released });
+        jobs.chain(self.subscriptions_need_after()).min()
+    }
+
+    /// The epoch up to which nobody needs anything, `upto` without any reader, with each job's epoch as it will be; `None`
+    /// when nothing is on disk.
+    pub fn unneeded(&self, released: &dyn Fn(JobId) -> Option<Epoch>, upto: Epoch) -> Option<Epoch> {
+        let jobs = self.jobs().map(|(job, epoch)| released(job).unwrap_or(epoch).max(epoch));
+        let needed = jobs.chain(self.subscriptions_need_after()).min();
+        (self.persisted > Epoch::ZERO).then(|| needed.unwrap_or(upto))
+    }
+
+    /// As [`Self::unneeded`], with jobs left aside.
+    pub fn unneeded_by_subscriptions(&self, upto: Epoch) -> Option<Epoch> {
+        (self.persisted > Epoch::ZERO).then(|| self.subscriptions_need_after().unwrap_or(upto))
     }
 
     /// Batches in memory.
@@ -161,8 +246,8 @@ impl Changelog {
     }
 
     fn jobs(&self) -> impl Iterator<Item = (JobId, Epoch)> {
-        self.readers.iter().filter_map(|(reader, epoch)| match reader {
-            Reader::Job(job) => Some((*job, *epoch)),
+        self.readers.iter().filter_map(|(reader, position)| match reader {
+            Reader::Job(job) => Some((*job, position.released)),
             Reader::Subscription(_) => None,
         })
     }
@@ -171,24 +256,28 @@ impl Changelog {
     fn drop_slowest_subscription(&mut self) -> bool {
         if let Some(at) = (0..self.parked.len()).min_by_key(|at| self.parked[*at].0) {
             self.parked.swap_remove(at);
-        } else {
-            let subscriptions = self.readers.iter().filter(|(r, _)| matches!(r, Reader::Subscription(_)));
-            let Some(slowest) = subscriptions.min_by_key(|(_, epoch)| **epoch).map(|(r, _)| *r) else {
-                return false;
-            };
-            let released = self.readers.get(&slowest).copied().unwrap_or(Epoch::ZERO);
-            if self.jobs().any(|(_, epoch)| epoch <= released) {
-                // A job needs all of it anyway.
-                return false;
-            }
-            self.readers.remove(&slowest);
+            self.trim();
+            return true;
         }
-        self.trim();
+        let subscriptions = self.readers.iter().filter(|(r, _)| matches!(r, Reader::Subscription(_)));
+        let Some((slowest, position)) =
+            subscriptions.min_by_key(|(_, position)| position.released).map(|(r, p)| (*r, *p))
+        else {
+            return false;
+        };
+        if self.jobs().any(|(_, epoch)| epoch <= position.released) {
+            // A job needs all of it anyway.
+            return false;
+        }
+        match position.given > position.released {
+            true => self.release(slowest, position.given),
+            false => self.unsubscribe(slowest),
+        }
         true
     }
 
     fn trim(&mut self) {
-        let read = self.readers.values().copied();
+        let read = self.readers.values().map(|position| position.released);
         let needed = read.chain(self.parked.iter().map(|(epoch, _)| *epoch)).min().unwrap_or(Epoch::MAX);
         for queue in &mut self.queues {
             while let Some((epoch, batch)) = queue.entries.front()
@@ -237,6 +326,34 @@ mod tests {
         assert!(epochs(&log) == [6, 7] && log.reaches_back_to(Epoch(5)) && !log.reaches_back_to(Epoch(4)));
         log.expire(Duration::from_secs(9));
         assert!(epochs(&log).is_empty() && log.backlog() == 0);
+    }
+
+    #[test]
+    fn what_was_given_out_stays_unless_memory_is_short() {
+        let bytes = rows(&[1]).memory_size();
+        let mut log = Changelog::new(1, Epoch::ZERO, bytes * 3);
+        log.subscribe(Reader::Subscription(1), Epoch::ZERO);
+        (1..=3).for_each(|epoch| log.append(0, Epoch(epoch), &[rows(&[1])]));
+        log.give(Reader::Subscription(1), Epoch(2));
+        assert_eq!((epochs(&log), log.subscriptions_need_after()), (vec![1, 2, 3], Some(Epoch::ZERO)));
+        log.append(0, Epoch(4), &[rows(&[1])]);
+        assert!(log.knows(Reader::Subscription(1)));
+        assert_eq!((epochs(&log), log.subscriptions_need_after()), (vec![3, 4], Some(Epoch(2))));
+    }
+
+    #[test]
+    fn a_subscription_is_kept_on_disk_for() {
+        let mut log = Changelog::new(1, Epoch::ZERO, usize::MAX);
+        log.subscribe(Reader::Subscription(1), Epoch(1));
+        (1..=4).for_each(|epoch| log.append(0, Epoch(epoch), &[rows(&[1])]));
+        let taken = |entries: Vec<(Epoch, ChangeBatch)>| entries.iter().map(|(e, _)| e.0).collect::<Vec<_>>();
+        assert_eq!(taken(log.take_unpersisted_for_subscriptions(Epoch(3))), [2, 3]);
+        assert_eq!(taken(log.take_unpersisted_for_subscriptions(Epoch(4))), [4]);
+        let mut restored = Changelog::new(1, Epoch(4), usize::MAX);
+        restored.restore_parked(Epoch(1), Duration::from_secs(9));
+        (2..=4).for_each(|epoch| restored.append(0, Epoch(epoch), &[rows(&[1])]));
+        assert!(restored.reaches_back_to(Epoch(1)) && !restored.reaches_back_to(Epoch(0)));
+        assert_eq!(epochs(&restored), [2, 3, 4]);
     }
 
     #[test]

@@ -15,13 +15,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result};
 use weir_storage::backend::{Keyspace, WriteBatch};
-use weir_storage::ipc;
 use weir_storage::relation::drop_rows;
 
 use crate::engine::{Engine, State};
 use crate::fragments::fragments;
 use crate::job::{Job, JobEntry, JobState, Output};
-use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord};
+use crate::kept_changes::{add_changes, add_subscriptions, forget_changes};
+use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord, TimesRecord};
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::sequencer::Request;
@@ -55,6 +55,10 @@ pub enum CheckpointEvent {
         job: JobId,
         /// Of a job that must not start again: why.
         reason: Option<Error>,
+    },
+    /// Somebody subscribed to a relation, and may come back after a restart.
+    Subscribed {
+        relation: ObjectId,
     },
     /// These objects were dropped; answers when nothing of them is left on disk.
     Erase {
@@ -146,6 +150,14 @@ impl Checkpointer {
                 }
                 self.engine.backend.write(batch)?;
             }
+            CheckpointEvent::Subscribed { relation } => {
+                let found = self.engine.state.lock().relations.get(&relation).cloned();
+                let mut batch = WriteBatch::default();
+                if let Some(relation) = found {
+                    add_subscriptions(&self.engine, &relation, &[], &mut batch)?;
+                }
+                self.engine.backend.write(batch)?;
+            }
             CheckpointEvent::Erase { objects, done } => {
                 objects.iter().for_each(|id| drop(self.dumps.remove(&JobId(id.0))));
                 self.erase(&objects)?;
@@ -215,6 +227,11 @@ impl Checkpointer {
                 table.store.flush(epoch, &mut batch)?;
                 let record = meta::encode(&TableRecord { epoch })?;
                 batch.put(Keyspace::Meta, &meta::table_key(table.id), &record);
+                let unneeded = table.changelog().unneeded_by_subscriptions(epoch);
+                unneeded.into_iter().for_each(|upto| forget_changes(table.id, upto, &mut batch));
+                let kept = table.changelog().take_unpersisted_for_subscriptions(epoch);
+                add_changes(table.id, &kept, &mut batch)?;
+                add_subscriptions(&self.engine, table, &kept, &mut batch)?;
                 flushed.push((table.clone(), epoch));
             }
             for (job, channel, outbox) in &outboxes {
@@ -226,6 +243,9 @@ impl Checkpointer {
                 let delivered = meta::encode(&delivered)?;
                 batch.put(Keyspace::Meta, &meta::delivery_key(*job, *channel), &delivered);
             }
+            let closed_micros = self.engine.state.lock().times.of(epoch);
+            let times = meta::encode(&TimesRecord { epoch, closed_micros })?;
+            batch.put(Keyspace::Meta, &meta::times_key(), &times);
             for source in &sources {
                 let record = meta::encode(&SourceRecord { epoch, offsets: source.offsets_at(epoch) })?;
                 batch.put(Keyspace::Meta, &meta::source_key(source.id), &record);
@@ -248,18 +268,16 @@ impl Checkpointer {
     ) -> Result<()> {
         if let Output::Relation(relation) = &job.output {
             relation.store.flush(epoch, batch)?;
+            let unneeded = relation.changelog().unneeded(&|reader| epochs.get(&reader).copied(), epoch);
+            unneeded.into_iter().for_each(|upto| forget_changes(relation.id, upto, batch));
             let kept = relation.take_unpersisted(epoch, &|reader| epochs.get(&reader).copied());
-            for (i, (at, changes)) in kept.iter().enumerate() {
-                let key = meta::changelog_key(relation.id, *at, i as u32);
-                batch.put(Keyspace::Changelog, &key, &ipc::encode_batch(changes)?);
-            }
+            add_changes(relation.id, &kept, batch)?;
+            add_subscriptions(&self.engine, relation, &kept, batch)?;
             flushed.push((relation.clone(), epoch));
         }
         for input in job.relations().filter(|r| r.producer.is_some()) {
             if let Some(needed) = input.needed_after(job.id, epoch) {
-                let start = meta::changelog_key(input.id, Epoch::ZERO, 0);
-                let end = meta::changelog_key(input.id, needed.next(), 0);
-                batch.delete_range(Keyspace::Changelog, &start, &end);
+                forget_changes(input.id, needed, batch);
             }
         }
         let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
@@ -312,7 +330,13 @@ fn kept_outboxes(job: &Job) -> Vec<(JobId, Channel, Arc<Outbox>)> {
 /// Adds what removes everything of an object.
 fn add_erasure(id: ObjectId, batch: &mut WriteBatch) {
     let job = JobId(id.0);
-    let records = [meta::job_key(job), meta::table_key(id), meta::source_key(id), meta::failed_key(id)];
+    let records = [
+        meta::job_key(job),
+        meta::table_key(id),
+        meta::source_key(id),
+        meta::failed_key(id),
+        meta::subscription_key(id),
+    ];
     let deliveries = Channel::ALL.map(|channel| meta::delivery_key(job, channel));
     records.iter().chain(&deliveries).for_each(|key| batch.delete(Keyspace::Meta, key));
     let prefix = meta::job_state_prefix(job);

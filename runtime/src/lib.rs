@@ -21,6 +21,7 @@ pub mod graph;
 pub mod host;
 mod index;
 mod job;
+mod kept_changes;
 mod letters;
 pub mod meta;
 mod operators;

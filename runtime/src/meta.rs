@@ -6,9 +6,12 @@
 //! | Meta | `table/` relation | [`TableRecord`] |
 //! | Meta | `source/` source | [`SourceRecord`] |
 //! | Meta | `delivery/` job, channel | the epoch up to which a table holds what the job has made |
+//! | Meta | `subscription/` relation | [`SubscriptionRecord`] |
+//! | Meta | `times` | [`TimesRecord`] |
 //! | Meta | `failed/` sink | [`FailedRecord`] |
 //! | State | job, operator, table, key group, key | an operator's entry |
 //! | Changelog | relation, epoch, sequence | a change batch kept for a reader that lags |
+//! | Changelog | relation, epoch, u32::MAX | when the epoch was closed, i64, if subscriptions may go on from there |
 //!
 //! Numbers in keys are big-endian. Records are postcard behind one byte of format version.
 
@@ -32,6 +35,7 @@ const TABLE: &[u8] = b"table/";
 const SOURCE: &[u8] = b"source/";
 const DELIVERY: &[u8] = b"delivery/";
 const FAILED: &[u8] = b"failed/";
+const SUBSCRIPTION: &[u8] = b"subscription/";
 
 /// A job's checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -64,6 +68,22 @@ pub struct TableRecord {
 pub struct SourceRecord {
     pub epoch: Epoch,
     pub offsets: SourceOffsets,
+}
+
+/// What subscriptions to a relation need after a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SubscriptionRecord {
+    /// Changes after this epoch.
+    pub after: Epoch,
+    /// When it was closed.
+    pub after_micros: i64,
+}
+
+/// When the epoch was closed at which tables were flushed last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TimesRecord {
+    pub epoch: Epoch,
+    pub closed_micros: i64,
 }
 
 /// Why a sink into a table does not run any more: started afresh, it would deliver everything again.
@@ -103,6 +123,16 @@ pub fn delivery_key(job: JobId, channel: Channel) -> Vec<u8> {
     key
 }
 
+/// The Meta key of what subscriptions to a relation need.
+pub fn subscription_key(relation: ObjectId) -> Vec<u8> {
+    tagged(SUBSCRIPTION, relation.0)
+}
+
+/// The Meta key of the [`TimesRecord`].
+pub fn times_key() -> Vec<u8> {
+    b"times".to_vec()
+}
+
 /// The Meta key of the reason why a sink has failed.
 pub fn failed_key(sink: ObjectId) -> Vec<u8> {
     tagged(FAILED, sink.0)
@@ -112,7 +142,7 @@ pub fn failed_key(sink: ObjectId) -> Vec<u8> {
 pub fn objects(backend: &dyn StateBackend) -> Result<BTreeSet<ObjectId>> {
     let snapshot = backend.snapshot();
     let mut objects = BTreeSet::new();
-    for tag in [JOB, TABLE, SOURCE, DELIVERY, FAILED] {
+    for tag in [JOB, TABLE, SOURCE, DELIVERY, FAILED, SUBSCRIPTION] {
         let range = (Bound::Included(tag), Bound::Excluded(&after_prefix(tag)[..]));
         for (key, _) in snapshot.range(Keyspace::Meta, range.0, range.1, usize::MAX)? {
             let id = key.get(tag.len()..tag.len() + 4).and_then(|id| id.try_into().ok());
@@ -173,6 +203,16 @@ pub fn changelog_key(relation: ObjectId, epoch: Epoch, sequence: u32) -> Vec<u8>
 /// The epoch in a Changelog key.
 pub fn changelog_epoch(key: &[u8]) -> Option<Epoch> {
     Some(Epoch(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?)))
+}
+
+/// The Changelog key of an epoch's time.
+pub fn changelog_time_key(relation: ObjectId, epoch: Epoch) -> Vec<u8> {
+    changelog_key(relation, epoch, u32::MAX)
+}
+
+/// Whether a Changelog key is that of an epoch's time.
+pub fn is_changelog_time(key: &[u8]) -> bool {
+    key.ends_with(&u32::MAX.to_be_bytes())
 }
 
 /// The first key after all keys with this prefix.

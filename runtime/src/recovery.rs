@@ -21,10 +21,13 @@ use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::index::RelationIndex;
 use crate::job::{Job, JobState};
-use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord};
+use crate::meta::{
+    self, FailedRecord, JobRecord, SourceRecord, SubscriptionRecord, TableRecord, TimesRecord,
+};
 use crate::relation::Relation;
 use crate::source::{SourceState, decode_ranges};
 use crate::start::{ready_starts, register_failed, register_fresh, register_restored};
+use crate::subscription::RETENTION;
 
 /// The sink of a job, `None` for one that writes a relation; an error for one that can't be put together.
 pub type SinkOfJob = Result<Option<Arc<dyn Sink>>>;
@@ -128,8 +131,12 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     }
     // Epochs start at 1: what a job made in epoch 0 would be before everything, and nobody would see it.
     state.committed = newest.max(Epoch::ZERO.next());
-    restore_changelogs(engine, &state)?;
+    let times: TimesRecord = meta::load(engine.backend.as_ref(), &meta::times_key())?.unwrap_or_default();
+    state.times.restore(times.epoch, times.closed_micros);
+    restore_subscriptions(engine, &mut state)?;
+    restore_changelogs(engine, &mut state)?;
     replay(engine, log, &mut state)?;
+    state.times.restored(engine.clock.now_micros());
     let committed = state.committed;
     let mut dirty = !fresh.is_empty();
     for entry in state.jobs.values_mut().filter(|e| e.state != JobState::Failed) {
@@ -165,10 +172,36 @@ pub fn add_table(engine: &Engine, state: &mut State, table: TableSpec) -> Result
     Ok(record.epoch)
 }
 
-/// Puts back the changes of views that lagging readers have not seen.
-fn restore_changelogs(engine: &Engine, state: &State) -> Result<()> {
+/// Keeps what clients that subscribed before need to go on. A view that starts afresh begins with another history.
+fn restore_subscriptions(engine: &Engine, state: &mut State) -> Result<()> {
+    let deadline = engine.clock.monotonic() + RETENTION;
+    let State { relations, times, .. } = state;
+    for relation in relations.values() {
+        let record: Option<SubscriptionRecord> =
+            meta::load(engine.backend.as_ref(), &meta::subscription_key(relation.id))?;
+        if let Some(SubscriptionRecord { after, after_micros }) = record {
+            times.restore(after, after_micros);
+            relation.changelog().restore_parked(after, deadline);
+            relation.changelog().restored_upto(relation.base_epoch());
+        }
+    }
+    Ok(())
+}
+
+/// The epoch after which the log is replayed.
+fn replayed_after(state: &State) -> Epoch {
+    let bases = state.relations.values().filter(|r| r.producer.is_none()).map(|r| r.base_epoch());
+    let jobs = state.jobs.values().map(|entry| entry.checkpointed);
+    bases.chain(jobs).min().unwrap_or(Epoch::ZERO)
+}
+
+/// Puts back the changes that lagging jobs and subscriptions have not seen. A table's after some epoch are in the log.
+fn restore_changelogs(engine: &Engine, state: &mut State) -> Result<()> {
     let snapshot = engine.backend.snapshot();
-    for relation in state.relations.values().filter(|r| r.producer.is_some()) {
+    let in_log_after = replayed_after(state);
+    let State { relations, times, .. } = state;
+    for relation in relations.values() {
+        let is_table = relation.producer.is_none();
         let start = meta::changelog_key(relation.id, Epoch::ZERO, 0);
         let end = meta::changelog_key(ObjectId(relation.id.0 + 1), Epoch::ZERO, 0);
         let entries = snapshot.range(
@@ -180,6 +213,15 @@ fn restore_changelogs(engine: &Engine, state: &State) -> Result<()> {
         for (i, (key, value)) in entries.iter().enumerate() {
             let epoch =
                 meta::changelog_epoch(key).ok_or_else(|| Error::corrupted("a key of the changelog"))?;
+            if meta::is_changelog_time(key) {
+                let time = value.as_ref().try_into().map_err(|_| Error::corrupted("the time of an epoch"))?;
+                times.restore(epoch, i64::from_be_bytes(time));
+                continue;
+            }
+            relation.changelog().restored_upto(relation.base_epoch());
+            if is_table && epoch > in_log_after {
+                continue;
+            }
             relation.append(i % engine.config.workers, epoch, &[ipc::decode_batch(value)?]);
         }
     }
@@ -188,14 +230,13 @@ fn restore_changelogs(engine: &Engine, state: &State) -> Result<()> {
 
 /// Applies the log after what the checkpoints hold.
 fn replay(engine: &Engine, log: &Log, state: &mut State) -> Result<()> {
-    let bases = state.relations.values().filter(|r| r.producer.is_none()).map(|r| r.base_epoch());
-    let jobs = state.jobs.values().map(|entry| entry.checkpointed);
-    let after = bases.chain(jobs).min().unwrap_or(Epoch::ZERO);
+    let after = replayed_after(state);
     let workers = engine.config.workers;
     let now = engine.clock.monotonic();
     log.replay(after, &mut |record: LogRecord| {
         fail::fail_point!(weir_common::failpoint::RECOVERY_REPLAY);
         state.committed = state.committed.max(record.epoch);
+        state.times.restore(record.epoch, record.closed_micros);
         for (table, changes) in &record.tables {
             // A table that is not in the catalog was dropped after this record.
             let Some(relation) = state.relations.get(table) else { continue };

@@ -268,9 +268,10 @@ impl Sequencer {
             return Ok(());
         }
         let epoch = self.engine.state.lock().committed.next();
-        self.write_log(epoch, &draft, checkpoint)?;
+        let closed_micros = self.engine.state.lock().times.next(self.engine.clock.now_micros());
+        self.write_log(epoch, closed_micros, &draft, checkpoint)?;
         self.holds_catalog |= draft.catalog.is_some();
-        let jobs = self.publish(epoch, &draft, checkpoint, now);
+        let jobs = self.publish(epoch, closed_micros, &draft, checkpoint);
         draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
         self.engine.workers.pump(&jobs);
         self.engine.notify();
@@ -283,19 +284,21 @@ impl Sequencer {
 
     /// Commits are durable before they are answered, and bindings before a checkpoint that holds their rows: a
     /// job that lags behind it must find them again.
-    fn write_log(&mut self, epoch: Epoch, draft: &Draft, checkpoint: bool) -> Result<()> {
+    fn write_log(&mut self, epoch: Epoch, closed_micros: i64, draft: &Draft, checkpoint: bool) -> Result<()> {
         let tables = draft.tables.iter().map(|(id, changes)| (*id, changes.clone())).collect();
         let encode = |(s, ranges): &(Arc<SourceState>, Vec<SplitRange>)| Ok((s.id, encode_ranges(ranges)?));
         let sources = draft.bindings.iter().map(encode).collect::<Result<_>>()?;
         let upto =
             |d: &Delivered| DeliveredUpto { job: ObjectId(d.job.0), channel: d.channel as u8, upto: d.upto };
         let delivered = draft.delivered.iter().map(upto).collect();
-        self.log.append(&LogRecord { epoch, tables, sources, catalog: draft.catalog, delivered })?;
+        let catalog = draft.catalog;
+        self.log.append(&LogRecord { epoch, tables, sources, catalog, delivered, closed_micros })?;
         if draft.tables.is_empty() && !checkpoint { Ok(()) } else { self.log.sync() }
     }
 
     /// Makes the epoch visible. Returns the jobs that can start on it.
-    fn publish(&self, epoch: Epoch, draft: &Draft, checkpoint: bool, now: Duration) -> Vec<JobId> {
+    fn publish(&self, epoch: Epoch, closed_micros: i64, draft: &Draft, checkpoint: bool) -> Vec<JobId> {
+        let now = self.engine.clock.monotonic();
         let mut state = self.engine.state.lock();
         let workers = self.engine.config.workers;
         let mut changed = HashSet::new();
@@ -314,7 +317,7 @@ impl Sequencer {
         if checkpoint {
             jobs = declare(&mut state.jobs, epoch);
         }
-        state.times.close(epoch, self.engine.clock.now_micros());
+        state.times.close(epoch, closed_micros);
         if checkpoint {
             state.relations.values().for_each(|relation| relation.expire(now));
         }

@@ -65,7 +65,7 @@ pub fn register_fresh(
 ) -> Result<()> {
     let epoch = state.committed;
     let inputs = resolve_inputs(&graph, state, None)?;
-    let output = resolve_output(engine, state, &graph, sink, Epoch::ZERO)?;
+    let output = resolve_output(engine, state, &graph, sink, Epoch::ZERO, epoch)?;
     let mut pins = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         if let Origin::Relation { relation, .. } = &input.origin {
@@ -93,7 +93,7 @@ pub fn register_restored(
     record: JobRecord,
 ) -> Result<Arc<Job>> {
     let inputs = resolve_inputs(&graph, state, Some(&record))?;
-    let output = resolve_output(engine, state, &graph, sink, record.epoch)?;
+    let output = resolve_output(engine, state, &graph, sink, record.epoch, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
     let start = Start { epoch: record.epoch, fresh: Fresh::No, state: snapshot };
     let letters = dead_letters(engine, graph.job)?;
@@ -107,7 +107,7 @@ pub fn register_restored(
 
 /// Registers a job that can't run, so that it is seen with its reason.
 pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, error: Error) {
-    let output = resolve_output(engine, state, &graph, None, Epoch::ZERO);
+    let output = resolve_output(engine, state, &graph, None, Epoch::ZERO, Epoch::ZERO);
     let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
     let start = Start { epoch: state.committed, fresh: Fresh::Yes, state: Mutex::new(None) };
     let Ok(letters) = DeadLetters::new(Epoch::ZERO, engine.config.workers) else { return };
@@ -160,18 +160,20 @@ fn healthy_relation(state: &State, id: ObjectId) -> Result<Arc<Relation>> {
     }
 }
 
+/// Where the rows go; changes up to `history` are nobody's to read.
 fn resolve_output(
     engine: &Engine,
     state: &State,
     graph: &JobGraph,
     sink: Option<Arc<dyn Sink>>,
     checkpoint: Epoch,
+    history: Epoch,
 ) -> Result<Output> {
     match (&graph.output, sink) {
         (JobOutput::Relation { relation, schema }, _) => {
             let store = RelationStore::open(*relation, schema.clone(), engine.backend.clone())?;
             let (name, producer) = (graph.name.clone(), Some(graph.job));
-            let changelog = engine.changelog(checkpoint);
+            let changelog = engine.changelog(history);
             let relation = Relation::new(*relation, name, store, producer, checkpoint, changelog, None);
             state.adopt_indexes(&relation)?;
             Ok(Output::Relation(relation))

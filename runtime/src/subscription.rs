@@ -2,9 +2,10 @@
 //!
 //! Place in the flow: made by the session layer for SUBSCRIBE; a changelog reader like any job. What it gives out is
 //! what readers see: nothing of an epoch before all of it is there, each epoch consolidated. When it is dropped, what it
-//! has not given out stays for [`RETENTION`], so that a client that lost its connection can go on where it was.
+//! has not given out, or gave out less than [`ON_ITS_WAY`] before, stays for [`RETENTION`], so that a client that lost its
+//! connection can go on where it was; and as long again after a restart of the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use weir_common::{ChangeBatch, Epoch, Error, ObjectId, RelationSchema, Result, S
 use weir_storage::relation::RelationSnapshot;
 
 use crate::changelog::Reader;
+use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
 use crate::output::consolidate;
 use crate::read::Consistency;
@@ -21,7 +23,9 @@ use crate::runtime::Runtime;
 use crate::start::failed_input;
 
 /// How long changes are kept for a subscription that was dropped.
-const RETENTION: Duration = Duration::from_secs(300);
+pub const RETENTION: Duration = Duration::from_secs(300);
+/// How long what was given out may take to reach its client.
+const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct Subscription {
     reader: Reader,
     /// Everything up to here was given out.
     seen: Epoch,
+    /// What was given out lately: when, and up to which epoch.
+    on_its_way: VecDeque<(Duration, Epoch)>,
     snapshot: Option<RelationSnapshot>,
 }
 
@@ -84,8 +90,10 @@ impl Runtime {
         }
         changelog.subscribe(reader, seen);
         drop(changelog);
+        self.engine.checkpoint_event(CheckpointEvent::Subscribed { relation: relation.id });
         let (engine, schema) = (self.engine.clone(), relation.store.schema());
-        Ok(Subscription { engine, relation, schema, reader, seen, snapshot: None })
+        let on_its_way = VecDeque::new();
+        Ok(Subscription { engine, relation, schema, reader, seen, on_its_way, snapshot: None })
     }
 }
 
@@ -135,10 +143,11 @@ impl Subscription {
                 return Err(overrun(&self.relation.name));
             }
             let entries = changelog.between(self.seen, upper);
-            changelog.release(self.reader, upper.previous());
+            changelog.give(self.reader, upper.previous());
             entries
         };
         self.seen = upper.previous();
+        self.release_arrived();
         let schema = self.schema.arrow();
         let mut by_epoch: BTreeMap<Epoch, Vec<ChangeBatch>> = BTreeMap::new();
         for (epoch, batch) in entries {
@@ -153,6 +162,24 @@ impl Subscription {
         }
         changes.upto = self.engine.state.lock().times.of(self.seen);
         Ok(changes)
+    }
+}
+
+impl Subscription {
+    /// Lets go of what was given out long enough ago.
+    fn release_arrived(&mut self) {
+        let now = self.engine.clock.monotonic();
+        self.on_its_way.push_back((now, self.seen));
+        let mut arrived = None;
+        while let Some((given, epoch)) = self.on_its_way.front()
+            && now.saturating_sub(*given) >= ON_ITS_WAY
+        {
+            arrived = Some(*epoch);
+            self.on_its_way.pop_front();
+        }
+        if let Some(epoch) = arrived {
+            self.relation.changelog().release(self.reader, epoch);
+        }
     }
 }
 

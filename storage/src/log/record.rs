@@ -6,6 +6,7 @@
 //!   source count u32, each: id u32, length u32, bytes
 //!   catalog u32: transaction + 1, or 0 for none
 //!   delivery count u32, each: job u32, channel u8, epoch u64      (may be missing: none)
+//!   closed i64: microseconds since 1970                           (may be missing: 0)
 //! ```
 //! All numbers little-endian. The frame around a record carries its checksum.
 
@@ -26,6 +27,8 @@ pub struct LogRecord {
     pub catalog: Option<u32>,
     /// What jobs have made that the tables hold with this record.
     pub delivered: Vec<DeliveredUpto>,
+    /// When the epoch was closed, in microseconds since 1970.
+    pub closed_micros: i64,
 }
 
 /// How far a job's rows have got into a table.
@@ -63,6 +66,7 @@ impl LogRecord {
             out.push(*channel);
             out.extend_from_slice(&upto.0.to_le_bytes());
         }
+        out.extend_from_slice(&self.closed_micros.to_le_bytes());
         Ok(())
     }
 
@@ -89,10 +93,11 @@ impl LogRecord {
             let (job, [channel]) = (ObjectId(reader.u32()?), reader.take()?);
             delivered.push(DeliveredUpto { job, channel, upto: Epoch(reader.u64()?) });
         }
+        let closed_micros = if reader.0.is_empty() { 0 } else { i64::from_le_bytes(reader.take()?) };
         if !reader.0.is_empty() {
             return Err(Error::corrupted("a log record has bytes after its end"));
         }
-        Ok(LogRecord { epoch, tables, sources, catalog, delivered })
+        Ok(LogRecord { epoch, tables, sources, catalog, delivered, closed_micros })
     }
 
     /// The epoch of a record's bytes.

@@ -24,6 +24,7 @@ fn record(epoch: u64) -> LogRecord {
         sources: vec![(ObjectId(3), epoch.to_string().into_bytes())],
         catalog: epoch.is_multiple_of(2).then_some(epoch as u32),
         delivered: vec![DeliveredUpto { job: ObjectId(9), channel: 1, upto: Epoch(epoch / 2) }],
+        closed_micros: epoch as i64 * 1_000,
     }
 }
 
