@@ -12,6 +12,8 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionConfig;
 use weir_common::Result;
@@ -48,6 +50,7 @@ impl BatchEngine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rules(null_safe(Optimizer::new().rules))
+            .with_physical_optimizer_rules(physical_rules())
             .build();
         Ok(BatchEngine { state })
     }
@@ -66,6 +69,14 @@ impl BatchEngine {
     pub fn stream(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
         execute_stream(plan, self.state.task_ctx()).map_err(from_datafusion)
     }
+}
+
+/// DataFusion's, but for the one that pushes filters down a second time: through a join of which some columns are
+/// wanted it takes a column of one side for that of the same name on the other.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules
 }
 
 fn spill_folder(data_dir: &Path) -> std::path::PathBuf {
