@@ -1,4 +1,5 @@
-//! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`, `weir-bench lifecycle`.
+//! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`, `weir-bench lifecycle`,
+//! `weir-bench tables --postgres …`.
 //!
 //! Run it in release: `cargo run --release -p weir-bench -- nexmark --events 10000000 --queries q0,q4`. The server
 //! binary is the one built beside it. Nothing here is asserted by a test but that it runs.
@@ -8,12 +9,14 @@
 mod lifecycle;
 mod nexmark;
 mod server;
+mod tables;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
     "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]
-       weir-bench lifecycle";
+       weir-bench lifecycle
+       weir-bench tables --postgres \"host=… port=… user=… dbname=…\"";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
             runtime.block_on(nexmark::run(options)).map_err(|e| described(e.as_ref()))
         }
         Some("lifecycle") => runtime.block_on(lifecycle::run()).map_err(|e| described(e.as_ref())),
+        Some("tables") => runtime.block_on(tables::run(arguments)).map_err(|e| described(e.as_ref())),
         _ => Err(USAGE.to_owned()),
     });
     match result {

@@ -14,6 +14,8 @@ pub struct Server {
     folder: PathBuf,
     workers: Option<usize>,
     pub client: Client,
+    /// How to connect to it.
+    pub connect: String,
 }
 
 /// What the process has used so far.
@@ -30,15 +32,15 @@ impl Server {
         let binary = std::env::current_exe()?.with_file_name("weir");
         let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let (child, client) = spawn(&binary, &folder, workers).await?;
-        Ok(Server { child, binary, folder, workers, client })
+        let (child, client, connect) = spawn(&binary, &folder, workers).await?;
+        Ok(Server { child, binary, folder, workers, client, connect })
     }
 
     /// Ends the process without warning and starts another on the same folder.
     pub async fn kill_and_restart(&mut self) -> Result<(), Box<dyn Error>> {
         self.child.kill()?;
         self.child.wait()?;
-        (self.child, self.client) = spawn(&self.binary, &self.folder, self.workers).await?;
+        (self.child, self.client, self.connect) = spawn(&self.binary, &self.folder, self.workers).await?;
         Ok(())
     }
 
@@ -65,7 +67,7 @@ async fn spawn(
     binary: &Path,
     folder: &Path,
     workers: Option<usize>,
-) -> Result<(Child, Client), Box<dyn Error>> {
+) -> Result<(Child, Client, String), Box<dyn Error>> {
     let mut command = Command::new(binary);
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder).stdout(Stdio::piped());
     if let Some(workers) = workers {
@@ -86,7 +88,7 @@ async fn spawn(
     let url = format!("host=127.0.0.1 port={port} user=weir dbname=weir");
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
-    Ok((child, client))
+    Ok((child, client, url))
 }
 
 impl Drop for Server {
