@@ -1,15 +1,18 @@
-//! Joins whose keys match NULL with NULL keep such keys alone.
+//! Joins whose keys match NULL with NULL keep such keys alone, and a filter of an aggregate's one row stays above it.
 //!
 //! Place in the flow: around two of DataFusion's rules, in queries and in views. Both make join keys of a condition
 //! `a = b` that a filter above the join has, or that was pushed into it. In a join that takes NULL as equal to NULL the
 //! condition would then hold for two NULLs. The dependent joins of the binder are of that kind.
+//!
+//! A third one pushes a condition without columns (a NULL that simplifying left) below an aggregate. Without groups, or with
+//! the empty grouping set, the aggregate then has a row all the same, and nothing is left that takes it out.
 
 use std::sync::Arc;
 
 use datafusion::common::NullEquality;
 use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// A rule.
@@ -22,6 +25,7 @@ pub fn null_safe(rules: Vec<Rule>) -> Vec<Rule> {
             "extract_equijoin_predicate" => Arc::new(Guarded { rule, is_kept: is_null_safe }),
             // It walks down by itself, and takes several joins at once.
             "eliminate_cross_join" => Arc::new(Guarded { rule, is_kept: holds_null_safe }),
+            "push_down_filter" => Arc::new(Guarded { rule, is_kept: filters_a_row_without_groups }),
             _ => rule,
         }
     };
@@ -50,6 +54,14 @@ impl OptimizerRule for Guarded {
             false => self.rule.rewrite(plan, config),
         }
     }
+}
+
+/// Whether a node is a filter of an aggregate that has a row although its input has none.
+fn filters_a_row_without_groups(node: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = node else { return false };
+    let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref() else { return false };
+    let groups = &aggregate.group_expr;
+    groups.is_empty() || groups.iter().any(|group| matches!(group, Expr::GroupingSet(_)))
 }
 
 /// Whether a node is a join that has keys for which NULL is equal to NULL.
