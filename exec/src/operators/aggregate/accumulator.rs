@@ -85,15 +85,21 @@ pub(super) trait Accumulator: Send + Sync {
     /// The epoch of these groups is over: clean up what rounding left behind.
     fn settle(&mut self, _groups: &[u32]) {}
 
-    /// Types of the columns that `save` makes.
-    fn state_types(&self) -> Vec<DataType>;
+    /// Types of the columns that `save` makes; none where the state is just the values, see `restore_values`.
+    fn state_types(&self) -> Vec<DataType> {
+        Vec::new()
+    }
 
     /// The state of these groups as columns.
-    fn save(&self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
+    fn save(&self, _groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(Vec::new())
+    }
 
     /// Adds the states in columns that `save` made to those of these groups; NULL is the empty state. A restored
     /// group is empty before.
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()>;
+    fn merge(&mut self, _groups: &[u32], _state: &[ArrayRef]) -> Result<()> {
+        Ok(())
+    }
 
     /// Sees the values of groups again when a checkpoint is restored; for accumulators whose state is just those
     /// values.

@@ -225,18 +225,6 @@ impl Accumulator for OrderedBags {
         }
     }
 
-    fn state_types(&self) -> Vec<DataType> {
-        Vec::new()
-    }
-
-    fn save(&self, _groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        Ok(Vec::new())
-    }
-
-    fn merge(&mut self, _groups: &[u32], _state: &[ArrayRef]) -> Result<()> {
-        Ok(())
-    }
-
     fn restore_values(&mut self, rows: &Rows<'_>) -> Result<()> {
         self.update(rows)
     }
