@@ -1,22 +1,18 @@
 //! Aggregates: group keys and arguments are computed by a Calc, so that the aggregate reads columns only.
 
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::AggregateFunction as LogicalCall;
 use datafusion::logical_expr::{Aggregate, Expr};
 use weir_common::{Error, Result};
-use weir_exec::expr::ScalarExpr;
 use weir_exec::functions::Incremental;
 use weir_exec::spec::{AggregateCall, AggregateFunction};
 
-use crate::rules::merge_calc;
-use crate::stream::lower::{column_of_expr, columns_of, lower, lower_expr};
+use crate::stream::lower::{Extended, columns_of, lower};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 
 /// The stream plan of GROUP BY.
 pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
-    let input = lower(&aggregate.input)?;
-    let mut arguments =
-        Arguments { schema: aggregate.input.schema(), exprs: Vec::new(), columns: Vec::new() };
+    let mut arguments = Extended::instead_of(lower(&aggregate.input)?, aggregate.input.schema());
     let mut group = Vec::new();
     for expr in &aggregate.group_expr {
         if matches!(expr, Expr::GroupingSet(_)) {
@@ -32,8 +28,7 @@ pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
     for (expr, column) in aggregate.aggr_expr.iter().zip(&columns[group.len()..]) {
         calls.push(lower_call(expr, column, &mut arguments)?);
     }
-    let input = arguments.compute(input);
-    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![input], columns))
+    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![arguments.compute()], columns))
 }
 
 /// The rows of a plan, each once.
@@ -43,34 +38,7 @@ pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
     StreamPlan::new(StreamNode::Aggregate { group, calls: Vec::new() }, vec![input], columns)
 }
 
-/// The columns an aggregate reads, each expression once.
-struct Arguments<'a> {
-    schema: &'a DFSchema,
-    exprs: Vec<ScalarExpr>,
-    columns: Vec<StreamColumn>,
-}
-
-impl Arguments<'_> {
-    /// The column in which this expression will be.
-    fn add(&mut self, expr: &Expr) -> Result<usize> {
-        let scalar = lower_expr(expr, self.schema)?;
-        if let Some(position) = self.exprs.iter().position(|e| *e == scalar) {
-            return Ok(position);
-        }
-        self.columns.push(column_of_expr(expr, &scalar, self.schema)?);
-        self.exprs.push(scalar);
-        Ok(self.exprs.len() - 1)
-    }
-
-    fn compute(self, input: StreamPlan) -> StreamPlan {
-        if self.exprs.is_empty() {
-            return merge_calc::select(input, &[]);
-        }
-        merge_calc::calc(input, None, self.exprs, self.columns)
-    }
-}
-
-fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Arguments<'_>) -> Result<AggregateCall> {
+fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Extended<'_>) -> Result<AggregateCall> {
     let call = match expr {
         Expr::Alias(alias) => return lower_call(&alias.expr, column, arguments),
         Expr::AggregateFunction(call) => call,

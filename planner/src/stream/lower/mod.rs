@@ -84,11 +84,11 @@ fn lower_expr(expr: &Expr, schema: &DFSchema) -> Result<ScalarExpr> {
     from_logical(expr, schema)
 }
 
-/// A plan with computed columns after its own.
+/// A plan with computed columns, after its own or instead of them; each expression once.
 struct Extended<'a> {
     plan: StreamPlan,
     schema: &'a DFSchema,
-    /// How many columns the plan has of its own.
+    /// How many columns of its own the plan keeps.
     width: usize,
     exprs: Vec<ScalarExpr>,
     columns: Vec<StreamColumn>,
@@ -99,6 +99,11 @@ impl<'a> Extended<'a> {
     fn over(plan: StreamPlan, schema: &'a DFSchema) -> Extended<'a> {
         let (width, columns) = (plan.columns.len(), plan.columns.clone());
         Extended { plan, schema, width, exprs: (0..width).map(ScalarExpr::Column).collect(), columns }
+    }
+
+    /// The same without the plan's own columns.
+    fn instead_of(plan: StreamPlan, schema: &'a DFSchema) -> Extended<'a> {
+        Extended { plan, schema, width: 0, exprs: Vec::new(), columns: Vec::new() }
     }
 
     /// The column in which this expression will be.
@@ -113,6 +118,9 @@ impl<'a> Extended<'a> {
     }
 
     fn compute(self) -> StreamPlan {
+        if self.exprs.is_empty() {
+            return merge_calc::select(self.plan, &[]);
+        }
         merge_calc::calc(self.plan, None, self.exprs, self.columns)
     }
 }
