@@ -18,6 +18,9 @@ pub struct EngineConfig {
     pub batch_rows: usize,
     /// Bytes that state, queries and buffers together may take.
     pub memory_limit_bytes: usize,
+    /// Bytes of state that an operator keeps in memory on a worker although it could read it again from disk, and that a
+    /// new view takes of its input between two checkpoints. `None`: as much as the memory limit allows.
+    pub state_memory_bytes: Option<usize>,
 }
 
 impl EngineConfig {
@@ -30,6 +33,7 @@ impl EngineConfig {
             checkpoint_interval: Duration::from_secs(1),
             batch_rows: 8192,
             memory_limit_bytes: 4 << 30,
+            state_memory_bytes: None,
         }
     }
 }

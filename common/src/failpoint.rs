@@ -12,6 +12,8 @@ pub const LOG_AFTER_SYNC: &str = "log::after_sync";
 pub const CHECKPOINT_BEFORE_WRITE: &str = "checkpoint::before_write";
 /// After a job's checkpoint is durable, before sinks commit and the log is trimmed.
 pub const CHECKPOINT_AFTER_WRITE: &str = "checkpoint::after_write";
+/// After a step of a backfill is durable, before the next one opens.
+pub const BACKFILL_AFTER_STEP: &str = "backfill::after_step";
 /// After a catalog change is appended, before its fsync.
 pub const CATALOG_BEFORE_SYNC: &str = "catalog::before_sync";
 /// After a catalog change is durable, before the object's job starts.

@@ -5,6 +5,8 @@
 //! the first epoch's `on_epoch_end` is delivered even if no row arrives, so that a global aggregate can emit
 //! its row. The contract: Σ output deltas = Q(Σ input deltas), for any batching of the input.
 
+use std::sync::Arc;
+
 use weir_common::{ChangeBatch, Epoch, KeyGroup, Result, WorkerId};
 
 use crate::rejected::Rejected;
@@ -70,6 +72,11 @@ pub trait StateReader {
         table: StateTable,
         visit: &mut dyn FnMut(KeyGroup, &[u8], &[u8]) -> Result<()>,
     ) -> Result<()>;
+
+    /// Whether memory is tight: state that can be read again later had better stay where it is.
+    fn is_tight(&self) -> bool {
+        false
+    }
 }
 
 /// State of a job that starts fresh.
@@ -79,6 +86,27 @@ impl StateReader for NoState {
     fn scan(&self, _: StateTable, _: &mut dyn FnMut(KeyGroup, &[u8], &[u8]) -> Result<()>) -> Result<()> {
         Ok(())
     }
+}
+
+/// The durable state of one operator, read again while it runs.
+///
+/// What a checkpoint took is durable at the latest when the next one is taken; until then it may be there or not.
+pub trait StateLookup: Send + Sync {
+    /// Visits those of the keys that have an entry, by their position; faster when they are in (key group, key) order.
+    fn points(
+        &self,
+        table: StateTable,
+        keys: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()>;
+
+    /// Visits the entries whose keys begin with one of these, by its position: the rest of the key, and the value.
+    fn prefixed(
+        &self,
+        table: StateTable,
+        prefixes: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()>;
 }
 
 /// Where an operator runs, and what it starts from.
@@ -91,6 +119,8 @@ pub struct OpenContext<'a> {
     pub state: &'a dyn StateReader,
     /// Whether there was a checkpoint: `false` on a job's first start.
     pub restored: bool,
+    /// Where durable state is read again that the operator let go of ([`Operator::shed`]).
+    pub durable: Arc<dyn StateLookup>,
 }
 
 /// Collects an operator's dirty entries at a checkpoint.
@@ -123,6 +153,12 @@ pub trait Operator: Send {
 
     /// Writes what changed since the last checkpoint. Between epochs only; no output, no I/O.
     fn checkpoint(&mut self, _state: &mut dyn StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lets go of state that is durable and was not used since the last checkpoint but one, if the operator can read it
+    /// again when it needs it. Called right after [`Operator::checkpoint`], when memory is tight.
+    fn shed(&mut self) -> Result<()> {
         Ok(())
     }
 

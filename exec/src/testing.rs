@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use arrow::array::{ArrayRef, StringArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
@@ -21,7 +23,9 @@ use weir_common::key::KeyEncoder;
 use weir_common::{ChangeBatch, Epoch, Error, KeyGroup, Result, WorkerId};
 
 use crate::build::build;
-use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateReader, StateTable, StateWriter};
+use crate::operator::{
+    Flow, OpenContext, Operator, Output, Port, StateLookup, StateReader, StateTable, StateWriter,
+};
 use crate::operators::positional_schema;
 use crate::spec::NodeSpec;
 
@@ -131,6 +135,46 @@ impl StateReader for OwnedState<'_> {
     }
 }
 
+/// What operators read again of their durable state.
+#[derive(Default)]
+struct Durable(Mutex<MemoryState>);
+
+impl StateLookup for Durable {
+    fn points(
+        &self,
+        table: StateTable,
+        keys: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let state = self.0.lock();
+        for (at, (group, key)) in keys.iter().enumerate() {
+            if let Some(value) = state.entries.get(&(table, *group, key.to_vec())) {
+                visit(at, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prefixed(
+        &self,
+        table: StateTable,
+        prefixes: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let state = self.0.lock();
+        for (at, (group, prefix)) in prefixes.iter().enumerate() {
+            let from = state.entries.range((table, *group, prefix.to_vec())..);
+            for ((t, g, key), value) in from {
+                match key.strip_prefix(*prefix) {
+                    Some(rest) if (t, g) == (&table, group) => visit(at, rest, value)?,
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An operator on several workers, with the exchange in front of it.
 pub struct Harness {
     spec: NodeSpec,
@@ -139,6 +183,7 @@ pub struct Harness {
     operators: Vec<Box<dyn Operator>>,
     /// The last checkpoint.
     pub state: MemoryState,
+    durable: Arc<Durable>,
     restored: bool,
     epoch: Epoch,
     /// Output rows that an operator may make before it must yield.
@@ -155,6 +200,7 @@ impl Harness {
             exchange,
             operators: Vec::new(),
             state: MemoryState::default(),
+            durable: Arc::default(),
             restored: false,
             epoch: Epoch(1),
             fuel: Output::FUEL,
@@ -194,7 +240,18 @@ impl Harness {
 
     /// Writes a checkpoint.
     pub fn checkpoint(&mut self) -> Result<()> {
+        self.durable.0.lock().clone_from(&self.state);
         self.operators.iter_mut().try_for_each(|operator| operator.checkpoint(&mut self.state))
+    }
+
+    /// Writes a checkpoint, after which operators shed state. What they read again is as of this checkpoint if it
+    /// `is_durable` already, else as of the one before.
+    pub fn shed(&mut self, is_durable: bool) -> Result<()> {
+        self.checkpoint()?;
+        if is_durable {
+            self.durable.0.lock().clone_from(&self.state);
+        }
+        self.operators.iter_mut().try_for_each(|operator| operator.shed())
     }
 
     /// Writes a checkpoint and starts anew from it with this many workers.
@@ -214,7 +271,9 @@ impl Harness {
         for worker in (0..workers).map(WorkerId) {
             let mut operator = build(&self.spec)?;
             let state = OwnedState { state: &self.state, worker, workers };
-            operator.open(&OpenContext { worker, workers, state: &state, restored: self.restored })?;
+            let durable: Arc<dyn StateLookup> = self.durable.clone();
+            let restored = self.restored;
+            operator.open(&OpenContext { worker, workers, state: &state, restored, durable })?;
             self.operators.push(operator);
         }
         Ok(())
@@ -249,6 +308,8 @@ pub enum Step {
     Epoch,
     /// Ends the epoch, writes a checkpoint and starts anew with this many workers.
     Restart(usize),
+    /// Ends the epoch, writes a checkpoint and sheds state; whether the checkpoint is durable at once.
+    Shed(bool),
 }
 
 /// A run of an operator beside a naive model of it.
@@ -279,7 +340,10 @@ impl DeltaCheck<'_> {
                     pending.push((*port, -1, present[*port].swap_remove(at)));
                 }
                 Step::Delete(..) => {}
-                Step::Epoch | Step::Restart(_) => self.end_epoch(&mut pending, &present)?,
+                Step::Epoch | Step::Restart(_) | Step::Shed(_) => self.end_epoch(&mut pending, &present)?,
+            }
+            if let Step::Shed(is_durable) = step {
+                self.harness.shed(*is_durable)?;
             }
             if let Step::Restart(workers) = step {
                 self.harness.restart(*workers)?;

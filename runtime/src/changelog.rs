@@ -1,6 +1,7 @@
 //! `Changelog`: a relation's changes by epoch, in memory, for whoever reads them.
 //!
-//! Entries are kept until every reader has released them; nobody waits for a reader. Every worker has a queue of
+//! Entries are kept until every reader has released them; nobody waits for a reader. What only late readers need can
+//! wait on disk ([`Spill`]). Every worker has a queue of
 //! its own: what worker `w` of the producing job wrote is read by worker `w` of each consuming job, so a queue is in
 //! epoch order without any coordination.
 //!
@@ -13,7 +14,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use weir_common::{ChangeBatch, Epoch, JobId};
+use weir_common::{ChangeBatch, Epoch, JobId, Result};
+use weir_storage::spill::SpilledBatch;
 
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +59,38 @@ struct Position {
     given: Epoch,
 }
 
+/// A batch, wherever it is.
+#[derive(Clone)]
+pub enum Kept {
+    Memory(ChangeBatch),
+    Disk(SpilledBatch),
+}
+
+impl Kept {
+    /// The batch; may read a file.
+    pub fn load(self) -> Result<ChangeBatch> {
+        match self {
+            Kept::Memory(batch) => Ok(batch),
+            Kept::Disk(spilled) => spilled.read(),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Kept::Memory(batch) => batch.memory_size(),
+            Kept::Disk(_) => 0,
+        }
+    }
+}
+
+/// Entries on their way to disk: worker, position, batch.
+pub type Late = Vec<(usize, u64, ChangeBatch)>;
+
 #[derive(Default)]
 struct Queue {
     /// Position of the first entry, counted from the beginning of time.
     first: u64,
-    entries: VecDeque<(Epoch, ChangeBatch)>,
+    entries: VecDeque<(Epoch, Kept)>,
 }
 
 impl Changelog {
@@ -170,13 +199,13 @@ impl Changelog {
             return;
         }
         self.bytes += changes.iter().map(ChangeBatch::memory_size).sum::<usize>();
-        self.queues[worker].entries.extend(changes.iter().map(|batch| (epoch, batch.clone())));
+        self.queues[worker].entries.extend(changes.iter().map(|batch| (epoch, Kept::Memory(batch.clone()))));
         while self.bytes > self.subscription_bytes_max && self.drop_slowest_subscription() {}
     }
 
     /// The entry at or after `position` of a worker's queue, if its epoch is below `upper`, and the position to
     /// go on from.
-    pub fn entry(&self, worker: usize, position: u64, upper: Epoch) -> Option<(u64, Epoch, ChangeBatch)> {
+    pub fn entry(&self, worker: usize, position: u64, upper: Epoch) -> Option<(u64, Epoch, Kept)> {
         let queue = &self.queues[worker];
         let position = position.max(queue.first);
         let (epoch, batch) = queue.entries.get((position - queue.first) as usize)?;
@@ -184,7 +213,7 @@ impl Changelog {
     }
 
     /// All entries after `after` and below `upper`, in epoch order.
-    pub fn between(&self, after: Epoch, upper: Epoch) -> Vec<(Epoch, ChangeBatch)> {
+    pub fn between(&self, after: Epoch, upper: Epoch) -> Vec<(Epoch, Kept)> {
         let mut found = Vec::new();
         for queue in &self.queues {
             let from = queue.entries.partition_point(|(epoch, _)| *epoch <= after);
@@ -200,7 +229,7 @@ impl Changelog {
         &mut self,
         upto: Epoch,
         released: &dyn Fn(JobId) -> Option<Epoch>,
-    ) -> Vec<(Epoch, ChangeBatch)> {
+    ) -> Vec<(Epoch, Kept)> {
         let jobs = self.jobs().map(|(job, epoch)| released(job).unwrap_or(epoch).max(epoch));
         let need = jobs.chain(self.subscriptions_need_after()).min();
         let from = match need {
@@ -212,7 +241,7 @@ impl Changelog {
     }
 
     /// As [`Self::take_unpersisted`], of what subscriptions alone need: a job that lags finds a table's changes in the log.
-    pub fn take_unpersisted_for_subscriptions(&mut self, upto: Epoch) -> Vec<(Epoch, ChangeBatch)> {
+    pub fn take_unpersisted_for_subscriptions(&mut self, upto: Epoch) -> Vec<(Epoch, Kept)> {
         let from = match self.subscriptions_need_after() {
             Some(epoch) if epoch < upto => epoch.max(self.persisted),
             _ => return Vec::new(),
@@ -240,7 +269,38 @@ impl Changelog {
         (self.persisted > Epoch::ZERO).then(|| self.subscriptions_need_after().unwrap_or(upto))
     }
 
-    /// Batches in memory.
+    /// Entries in memory of which all is durable elsewhere up to `durable`, or that the fastest reader is through
+    /// with: up to `bytes` of the oldest of them, if there are at least so many.
+    pub fn late(&self, durable: Epoch, bytes: usize) -> Late {
+        let upto =
+            self.readers.values().map(|reader| reader.released).max().unwrap_or(Epoch::ZERO).max(durable);
+        let (mut found, mut sum) = (Late::new(), 0);
+        for (worker, queue) in self.queues.iter().enumerate() {
+            for ((epoch, kept), position) in queue.entries.iter().zip(queue.first..) {
+                match kept {
+                    _ if *epoch > upto || sum >= bytes => break,
+                    Kept::Memory(batch) => {
+                        sum += batch.memory_size();
+                        found.push((worker, position, batch.clone()));
+                    }
+                    Kept::Disk(_) => {}
+                }
+            }
+        }
+        if sum < bytes { Late::new() } else { found }
+    }
+
+    /// An entry is on disk, if it is still needed.
+    pub fn spilled(&mut self, worker: usize, position: u64, batch: SpilledBatch) {
+        let queue = &mut self.queues[worker];
+        let at = position.checked_sub(queue.first).and_then(|at| usize::try_from(at).ok());
+        if let Some((_, kept)) = at.and_then(|at| queue.entries.get_mut(at)) {
+            self.bytes -= kept.memory_bytes();
+            *kept = Kept::Disk(batch);
+        }
+    }
+
+    /// Batches that are kept.
     pub fn backlog(&self) -> usize {
         self.queues.iter().map(|queue| queue.entries.len()).sum()
     }
@@ -284,7 +344,7 @@ impl Changelog {
                 && *epoch <= needed
             {
                 self.forgotten = self.forgotten.max(*epoch);
-                self.bytes -= batch.memory_size();
+                self.bytes -= batch.memory_bytes();
                 queue.entries.pop_front();
                 queue.first += 1;
             }
@@ -297,12 +357,45 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, RecordBatch};
+    use weir_common::seam::{FileSystem, MemoryFileSystem};
+    use weir_storage::spill::Spill;
 
     use super::*;
 
     fn rows(values: &[i64]) -> ChangeBatch {
         let array = Arc::new(Int64Array::from(values.to_vec())) as _;
         ChangeBatch::inserts(RecordBatch::try_from_iter([("v", array)]).unwrap())
+    }
+
+    #[test]
+    fn what_late_readers_need_can_wait_on_disk() {
+        let fs = Arc::new(MemoryFileSystem::default());
+        let spill = Spill::open(fs.clone(), "spill".into()).unwrap();
+        let mut log = Changelog::new(2, Epoch::ZERO, usize::MAX);
+        log.subscribe(Reader::Job(JobId(1)), Epoch::ZERO);
+        log.subscribe(Reader::Job(JobId(2)), Epoch::ZERO);
+        (1..=6).for_each(|epoch| log.append((epoch % 2) as usize, Epoch(epoch), &[rows(&[epoch as i64])]));
+        let size = rows(&[1]).memory_size();
+        assert!(log.late(Epoch::ZERO, size).is_empty(), "nobody is late");
+        log.release(Reader::Job(JobId(1)), Epoch(3));
+        assert!(log.late(Epoch::ZERO, size * 4).is_empty(), "not worth a file");
+        let late = log.late(Epoch::ZERO, size * 3);
+        let batches: Vec<ChangeBatch> = late.iter().map(|(.., batch)| batch.clone()).collect();
+        let on_disk = spill.write(&batches).unwrap();
+        for ((worker, position, _), batch) in late.into_iter().zip(on_disk) {
+            log.spilled(worker, position, batch);
+        }
+        assert_eq!(log.bytes, size * 3);
+        let loaded = log.between(Epoch::ZERO, Epoch::MAX).into_iter().map(|(_, kept)| kept.load().unwrap());
+        let expected: Vec<_> = (1..=6).map(|v| rows(&[v]).rows).collect();
+        assert_eq!(loaded.map(|batch| batch.rows).collect::<Vec<_>>(), expected);
+        let (_, epoch, kept) = log.entry(1, 0, Epoch::MAX).unwrap();
+        assert!(epoch == Epoch(1) && matches!(kept, Kept::Disk(_)));
+        drop(kept);
+        log.release(Reader::Job(JobId(2)), Epoch(6));
+        log.release(Reader::Job(JobId(1)), Epoch(6));
+        assert_eq!((log.bytes, log.backlog()), (0, 0));
+        assert!(fs.list(std::path::Path::new("spill")).unwrap().is_empty());
     }
 
     fn epochs(log: &Changelog) -> Vec<u64> {
@@ -346,7 +439,7 @@ mod tests {
         let mut log = Changelog::new(1, Epoch::ZERO, usize::MAX);
         log.subscribe(Reader::Subscription(1), Epoch(1));
         (1..=4).for_each(|epoch| log.append(0, Epoch(epoch), &[rows(&[1])]));
-        let taken = |entries: Vec<(Epoch, ChangeBatch)>| entries.iter().map(|(e, _)| e.0).collect::<Vec<_>>();
+        let taken = |entries: Vec<(Epoch, Kept)>| entries.iter().map(|(e, _)| e.0).collect::<Vec<_>>();
         assert_eq!(taken(log.take_unpersisted_for_subscriptions(Epoch(3))), [2, 3]);
         assert_eq!(taken(log.take_unpersisted_for_subscriptions(Epoch(4))), [4]);
         let mut restored = Changelog::new(1, Epoch(4), usize::MAX);

@@ -22,6 +22,7 @@ use crate::fragments::fragments;
 use crate::job::{Job, JobEntry, JobState, Output};
 use crate::kept_changes::{add_changes, add_subscriptions, forget_changes};
 use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord, TimesRecord};
+use crate::moment::Moment;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::sequencer::Request;
@@ -32,10 +33,10 @@ pub enum CheckpointEvent {
     Declared {
         epoch: Epoch,
     },
-    /// Dirty state of one fragment on one worker after `epoch`.
+    /// Dirty state of one fragment on one worker after `moment`: the end of an epoch, or a step of a backfill.
     Dump {
         job: JobId,
-        epoch: Epoch,
+        moment: Moment,
         part: (usize, usize),
         writes: WriteBatch,
     },
@@ -82,7 +83,7 @@ pub struct Checkpointer {
 
 #[derive(Default)]
 struct Dump {
-    epoch: Epoch,
+    moment: Moment,
     parts: BTreeMap<(usize, usize), WriteBatch>,
 }
 
@@ -127,12 +128,15 @@ impl Checkpointer {
     fn take(&mut self, event: CheckpointEvent) -> Result<()> {
         match event {
             CheckpointEvent::Declared { epoch } => self.tables_due = Some(epoch),
-            CheckpointEvent::Dump { job, epoch, part, writes } => {
+            CheckpointEvent::Dump { job, moment, part, writes } => {
                 let dump = self.dumps.entry(job).or_default();
-                if dump.epoch != epoch {
-                    *dump = Dump { epoch, parts: BTreeMap::new() };
+                if dump.moment != moment {
+                    *dump = Dump { moment, parts: BTreeMap::new() };
                 }
                 dump.parts.insert(part, writes);
+                if moment != Moment::end_of(moment.epoch()) {
+                    self.write_step(job)?;
+                }
             }
             CheckpointEvent::Passed { .. } | CheckpointEvent::Stop => {}
             CheckpointEvent::Indexed { relation, id, done } => {
@@ -189,8 +193,37 @@ impl Checkpointer {
 
     fn is_ready(&self, state: &State, job: JobId) -> bool {
         let (Some(entry), Some(dump)) = (state.jobs.get(&job), self.dumps.get(&job)) else { return false };
-        let parts = fragments(&entry.job.graph).len() * self.engine.config.workers;
-        entry.pending == Some(dump.epoch) && dump.parts.len() == parts && entry.frontier > dump.epoch
+        let epoch = dump.moment.epoch();
+        dump.moment == Moment::end_of(epoch)
+            && entry.pending == Some(epoch)
+            && dump.parts.len() == self.parts(&entry.job)
+            && entry.frontier > epoch
+    }
+
+    /// How many parts the dump of a job has.
+    fn parts(&self, job: &Job) -> usize {
+        fragments(&job.graph).len() * self.engine.config.workers
+    }
+
+    /// Writes a step of a job's backfill when all of it is there, and opens the next. A crash makes the job start
+    /// again; the mark lets it find what to remove first.
+    fn write_step(&mut self, id: JobId) -> Result<()> {
+        let job = self.engine.state.lock().jobs.get(&id).map(|entry| entry.job.clone());
+        let (Some(job), Some(dump)) = (job, self.dumps.get_mut(&id)) else { return Ok(()) };
+        let (Some(_), Output::Relation(view)) = (&job.start.steps, &job.output) else { return Ok(()) };
+        if dump.parts.len() < fragments(&job.graph).len() * self.engine.config.workers {
+            return Ok(());
+        }
+        let (moment, parts) = (dump.moment, std::mem::take(&mut dump.parts));
+        let mut batch = WriteBatch::default();
+        parts.into_values().for_each(|part| batch.append(part));
+        view.store.flush(moment.epoch(), &mut batch)?;
+        batch.put(Keyspace::Meta, &meta::backfill_key(id), &[]);
+        self.engine.backend.write(batch)?;
+        fail::fail_point!(weir_common::failpoint::BACKFILL_AFTER_STEP);
+        view.store.flushed_in_part(moment.epoch());
+        self.engine.open_step(&job, moment.step().saturating_add(1));
+        Ok(())
     }
 
     /// Writes every job that is ready and reads no job that is under way, and the tables.
@@ -206,7 +239,7 @@ impl Checkpointer {
             .into_iter()
             .filter_map(|id| {
                 let dump = self.dumps.remove(&id)?;
-                Some((state.jobs.get(&id)?.job.clone(), dump.epoch, dump))
+                Some((state.jobs.get(&id)?.job.clone(), dump.moment.epoch(), dump))
             })
             .collect();
         let tables: Vec<_> = state.relations.values().filter(|r| r.producer.is_none()).cloned().collect();
@@ -254,6 +287,7 @@ impl Checkpointer {
         self.engine.backend.write(batch)?;
         fail::fail_point!(weir_common::failpoint::CHECKPOINT_AFTER_WRITE);
         flushed.iter().for_each(|(relation, epoch)| relation.flushed(*epoch));
+        self.engine.flushed_rows(tables.iter().map(|table| table.store.memory_bytes()).sum());
         self.finish(&jobs.into_iter().map(|(job, epoch, _)| (job, epoch)).collect::<Vec<_>>(), &tables)
     }
 
@@ -283,6 +317,9 @@ impl Checkpointer {
         let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
         let record = JobRecord { epoch, sources, counters: job.metrics.counters() };
         batch.put(Keyspace::Meta, &meta::job_key(job.id), &meta::encode(&record)?);
+        if job.start.steps.is_some() {
+            batch.delete(Keyspace::Meta, &meta::backfill_key(job.id));
+        }
         Ok(())
     }
 
@@ -328,7 +365,7 @@ fn kept_outboxes(job: &Job) -> Vec<(JobId, Channel, Arc<Outbox>)> {
 }
 
 /// Adds what removes everything of an object.
-fn add_erasure(id: ObjectId, batch: &mut WriteBatch) {
+pub fn add_erasure(id: ObjectId, batch: &mut WriteBatch) {
     let job = JobId(id.0);
     let records = [
         meta::job_key(job),
@@ -336,6 +373,7 @@ fn add_erasure(id: ObjectId, batch: &mut WriteBatch) {
         meta::source_key(id),
         meta::failed_key(id),
         meta::subscription_key(id),
+        meta::backfill_key(job),
     ];
     let deliveries = Channel::ALL.map(|channel| meta::delivery_key(job, channel));
     records.iter().chain(&deliveries).for_each(|key| batch.delete(Keyspace::Meta, key));

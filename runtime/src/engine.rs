@@ -14,16 +14,18 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
-use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
+use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, Result, SqlState};
 use weir_storage::backend::StateBackend;
+use weir_storage::spill::Spill;
 
 use crate::changelog::Changelog;
 use crate::checkpoint::CheckpointEvent;
 use crate::dataflow::Workers;
 use crate::index::RelationIndex;
 use crate::job::{JobEntry, JobState, Origin, Output};
+use crate::memory::Relief;
 use crate::relation::Relation;
-use crate::restart::{RestartEvent, may_pass};
+use crate::restart::{RestartEvent, is_between_steps, may_pass};
 use crate::sequencer::Request;
 use crate::source::SourceState;
 use crate::start::{PendingStart, ready_starts};
@@ -34,6 +36,10 @@ pub struct Engine {
     pub config: EngineConfig,
     pub clock: Arc<dyn Clock>,
     pub fs: Arc<dyn FileSystem>,
+    pub memory: Arc<MemoryWatch>,
+    /// Where changes wait for jobs that are late, when memory is tight.
+    pub spill: Spill,
+    pub relief: Relief,
     pub backend: Arc<dyn StateBackend>,
     pub state: Mutex<State>,
     pub workers: Workers,
@@ -194,7 +200,13 @@ impl Engine {
             if entry.state == JobState::Failed {
                 continue;
             }
-            tracing::warn!(job = %entry.job.graph.name, state = error.state().0, "job failed: {error}");
+            if is_between_steps(&entry.job, &error) {
+                // After a shutdown nobody listens, which is fine.
+                let _ = self.restarts.send(RestartEvent::Failed(job));
+                tracing::info!(job = %entry.job.graph.name, "failed between two steps, starts again in one: {error}");
+            } else {
+                tracing::warn!(job = %entry.job.graph.name, state = error.state().0, "job failed: {error}");
+            }
             entry.state = JobState::Failed;
             entry.pending = None;
             let name = entry.job.graph.name.clone();
@@ -211,6 +223,9 @@ impl Engine {
         for job in stopped {
             job.relations().for_each(|r| r.unsubscribe(job.id));
             job.sources().for_each(|s| s.unsubscribe(job.id));
+            if let Output::Relation(relation) = &job.output {
+                relation.store.clear();
+            }
             self.workers.drop_job(job.id, None);
             self.checkpoint_event(CheckpointEvent::Forget { job: job.id, reason: reasons.remove(&job.id) });
         }

@@ -1,7 +1,9 @@
 //! `Feed`: what one worker reads for one input of a job: first the snapshot, then the changes, epoch by epoch.
 //!
 //! A new view is no special case: the rows of its inputs as of the start epoch come first, stamped with that
-//! epoch, and the changelog follows. A restored job has the snapshot behind it. Rows come out in epoch order.
+//! epoch, and the changelog follows. A restored job has the snapshot behind it. Rows come out in order of time. A large
+//! snapshot comes in steps ([`StepGate`]): then the changelog follows when every feed of the job is through with its
+//! part.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +18,19 @@ use weir_storage::relation::RelationScan;
 
 use crate::host::Fresh;
 use crate::job::{Job, Origin};
+use crate::moment::Moment;
 use crate::relation::Relation;
 use crate::source::{SourceState, ranges_from_start};
+use crate::steps::{Position, StepGate};
 
 /// One input of a job on one worker.
 pub struct Feed {
     kind: Kind,
     start: Epoch,
     batch_rows: usize,
+    position: Position,
+    /// The last look found nothing, since a step or the other feeds' snapshots are waited for.
+    rests: bool,
 }
 
 enum Kind {
@@ -86,12 +93,47 @@ impl Feed {
                 Kind::Values(if mine { Some(constant_rows(ipc)?) } else { None })
             }
         };
-        Ok(Feed { kind, start, batch_rows })
+        Ok(Feed { kind, start, batch_rows, position: Position::default(), rests: false })
     }
 
-    /// The next batch below `upper`, with its epoch; `None` when there is none now.
-    pub fn next(&mut self, job: &Job, upper: Epoch) -> Result<Option<(Epoch, ChangeBatch)>> {
-        let next = match &mut self.kind {
+    /// The next batch below `upper`, with its moment; `None` when there is none now.
+    pub fn next(&mut self, job: &Job, upper: Epoch) -> Result<Option<(Moment, ChangeBatch)>> {
+        let gate = job.start.steps.as_ref().filter(|gate| !gate.is_complete());
+        self.rests = gate.is_some();
+        let next = match gate {
+            Some(gate) => self.next_of_snapshot(job, gate)?,
+            None => self.next_below(job, upper)?.map(|(epoch, batch)| (Moment::start_of(epoch), batch)),
+        };
+        if let Some((_, batch)) = &next {
+            job.metrics.rows_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        }
+        Ok(next)
+    }
+
+    /// Everything before it has come out, after [`Feed::next`] found nothing below `upper`.
+    pub fn reached(&self, job: &Job, upper: Epoch) -> Moment {
+        match &job.start.steps {
+            Some(gate) if self.rests => Moment::new(self.start, self.position.waits_for(gate)),
+            _ => Moment::start_of(upper),
+        }
+    }
+
+    /// The next batch of the snapshot, if its step is open. After the last one the feed rests until the other feeds
+    /// are through too.
+    fn next_of_snapshot(&mut self, job: &Job, gate: &StepGate) -> Result<Option<(Moment, ChangeBatch)>> {
+        if !self.position.may_go_on(gate) {
+            return Ok(None);
+        }
+        let Some((_, batch)) = self.next_below(job, self.start.next())? else {
+            self.position.leave(gate);
+            return Ok(None);
+        };
+        let step = self.position.fed(gate, batch.memory_size());
+        Ok(Some((Moment::new(self.start, step), batch)))
+    }
+
+    fn next_below(&mut self, job: &Job, upper: Epoch) -> Result<Option<(Epoch, ChangeBatch)>> {
+        Ok(match &mut self.kind {
             Kind::Values(batch) => batch.take().map(|batch| (self.start, batch)),
             Kind::Source(feed) => feed.next(job, upper, self.batch_rows)?,
             Kind::Relation { relation, project, scan, worker, position } => match next_of_scan(scan)? {
@@ -101,11 +143,7 @@ impl Feed {
                 }
                 None => next_change(relation, project, *worker, position, self.start, upper)?,
             },
-        };
-        if let Some((_, batch)) = &next {
-            job.metrics.rows_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        }
-        Ok(next)
+        })
     }
 }
 
@@ -144,7 +182,7 @@ fn next_change(
     start: Epoch,
     upper: Epoch,
 ) -> Result<Option<(Epoch, ChangeBatch)>> {
-    while let Some((next, epoch, batch)) = relation.entry(worker, *position, upper) {
+    while let Some((next, epoch, batch)) = relation.entry(worker, *position, upper)? {
         *position = next;
         if epoch > start {
             let rows = batch.rows.project(project).map_err(Error::internal)?;

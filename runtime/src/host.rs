@@ -1,21 +1,24 @@
-//! `FragmentHost`: runs the operators of one fragment on one worker, one epoch at a time.
+//! `FragmentHost`: runs the operators of one fragment on one worker, one moment (an epoch, or a step of the first
+//! one) at a time.
 //!
 //! A *fragment* is a set of nodes linked by local edges; its rows leave through its last node. The host is free
-//! of timely: it is given batches with their epochs and told how far the inputs' frontier has got, and keeps the
-//! order that operators rely on:
+//! of timely: it is given batches with their moments and told how far the inputs' frontier has got, and keeps the
+//! order that operators rely on; to an operator every moment is an epoch:
 //!
 //! ```text
-//!   batches of e ─► on_batch*   frontier > e ─► on_epoch_end, in topological order ─► checkpoint, if e is one
-//!   batches of later epochs ─► stash
+//!   batches of m ─► on_batch*   frontier > m ─► on_epoch_end, in topological order ─► checkpoint, if m is one
+//!   batches of later moments ─► stash
 //! ```
 //! Work is a queue, so an operator that yields in the middle of a batch (fuel) leaves the host resumable:
 //! [`FragmentHost::run`] returns [`Progress::More`] and the worker goes round.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_common::{ChangeBatch, Epoch, Result};
+use weir_common::{ChangeBatch, Result};
 use weir_exec::operator::{Flow, Operator, Output, Port};
 use weir_exec::rejected::Rejected;
+
+use crate::moment::Moment;
 
 /// An operator and where its rows go.
 pub struct HostNode {
@@ -36,16 +39,18 @@ pub enum Progress {
 
 /// What comes out of a host.
 pub trait HostSink {
+    /// Rows of an input are no longer in the queue.
+    fn taken(&mut self, _input: usize, _rows: usize) {}
     /// A batch of the fragment's last node.
-    fn emit(&mut self, epoch: Epoch, batch: ChangeBatch);
+    fn emit(&mut self, moment: Moment, batch: ChangeBatch);
     /// Rows that an operator left out under the job's ON ERROR policy.
-    fn reject(&mut self, _epoch: Epoch, _rejected: Vec<Rejected>) -> Result<()> {
+    fn reject(&mut self, _moment: Moment, _rejected: Vec<Rejected>) -> Result<()> {
         Ok(())
     }
-    /// The epoch is over: nothing more is emitted for it.
-    fn epoch_done(&mut self, epoch: Epoch);
-    /// The state after `epoch`, which is a checkpoint: take it from the operators, node by node.
-    fn checkpoint(&mut self, epoch: Epoch, nodes: &mut [HostNode]) -> Result<()>;
+    /// The moment is over: nothing more is emitted for it.
+    fn done(&mut self, moment: Moment);
+    /// The state after `moment`, which is a checkpoint: take it from the operators, node by node.
+    fn checkpoint(&mut self, moment: Moment, nodes: &mut [HostNode]) -> Result<()>;
 }
 
 enum Work {
@@ -53,8 +58,8 @@ enum Work {
     /// The node yielded; what it made so far stands before this in the queue.
     Resume(usize),
     EpochEnd(usize),
-    EpochDone,
-    Checkpoint(Epoch),
+    Done,
+    Checkpoint(Moment),
 }
 
 /// The operators of one fragment on one worker.
@@ -63,17 +68,17 @@ pub struct FragmentHost {
     nodes: Vec<HostNode>,
     /// For each input of the fragment, the node and port it feeds.
     inputs: Vec<(usize, Port)>,
-    stash: BTreeMap<Epoch, Vec<(usize, ChangeBatch)>>,
+    stash: BTreeMap<Moment, Vec<(usize, ChangeBatch)>>,
     /// Checkpoints that were declared and are not taken yet, ascending.
-    checkpoints: VecDeque<Epoch>,
-    /// Every epoch before it is complete on every input.
-    frontier: Epoch,
-    /// The epoch that work belongs to.
-    current: Epoch,
-    /// Whether `current` has had any work: only then does it get an epoch end.
+    checkpoints: VecDeque<Moment>,
+    /// Everything before it is complete on every input.
+    frontier: Moment,
+    /// The moment that work belongs to.
+    current: Moment,
+    /// Whether `current` has had any work: only then does it get an end.
     open: bool,
-    /// An epoch that gets its end even without a row: the first one of a fresh job.
-    forced: Option<Epoch>,
+    /// A moment that gets its end even without a row: the first one of a fresh job.
+    forced: Option<Moment>,
     work: VecDeque<Work>,
 }
 
@@ -81,8 +86,13 @@ pub struct FragmentHost {
 const RUN_ROWS: i64 = 256 * 1024;
 
 impl FragmentHost {
-    /// A host for a job whose first epoch is `start`; `fresh` jobs get that epoch's end in any case.
-    pub fn new(nodes: Vec<HostNode>, inputs: Vec<(usize, Port)>, start: Epoch, fresh: Fresh) -> FragmentHost {
+    /// A host for a job whose first moment is `start`; `fresh` jobs get its end in any case.
+    pub fn new(
+        nodes: Vec<HostNode>,
+        inputs: Vec<(usize, Port)>,
+        start: Moment,
+        fresh: Fresh,
+    ) -> FragmentHost {
         FragmentHost {
             nodes,
             inputs,
@@ -97,13 +107,13 @@ impl FragmentHost {
     }
 
     /// Takes a batch of an input.
-    pub fn offer(&mut self, input: usize, epoch: Epoch, batch: ChangeBatch) {
-        debug_assert!(epoch >= self.frontier, "a batch behind the frontier");
-        self.stash.entry(epoch).or_default().push((input, batch));
+    pub fn offer(&mut self, input: usize, moment: Moment, batch: ChangeBatch) {
+        debug_assert!(moment >= self.frontier, "a batch behind the frontier");
+        self.stash.entry(moment).or_default().push((input, batch));
     }
 
     /// Tells how far the inputs are complete, and which checkpoints lie behind that frontier.
-    pub fn advance(&mut self, frontier: Epoch, declared: impl IntoIterator<Item = Epoch>) {
+    pub fn advance(&mut self, frontier: Moment, declared: impl IntoIterator<Item = Moment>) {
         self.frontier = self.frontier.max(frontier);
         self.checkpoints.extend(declared);
     }
@@ -114,7 +124,7 @@ impl FragmentHost {
         loop {
             if let Some(work) = self.work.pop_front() {
                 budget -= self.perform(work, sink)?;
-            } else if !self.next_work() {
+            } else if !self.next_work(sink) {
                 return Ok(Progress::Idle);
             }
             if budget <= 0 {
@@ -128,12 +138,13 @@ impl FragmentHost {
         self.nodes.iter().map(|n| n.operator.memory_bytes()).sum()
     }
 
-    /// Fills the work queue from the stash, the frontier and the declared checkpoints, in epoch order.
-    fn next_work(&mut self) -> bool {
+    /// Fills the work queue from the stash, the frontier and the declared checkpoints, in order of time.
+    fn next_work(&mut self, sink: &mut dyn HostSink) -> bool {
         if let Some(batches) = self.stash.remove(&self.current) {
             self.open = true;
             for (input, batch) in batches {
                 let (node, port) = self.inputs[input];
+                sink.taken(input, batch.len());
                 self.work.push_back(Work::Batch(node, port, batch));
             }
             return true;
@@ -142,24 +153,24 @@ impl FragmentHost {
             self.open = false;
             self.forced = None;
             self.work.extend((0..self.nodes.len()).map(Work::EpochEnd));
-            self.work.push_back(Work::EpochDone);
+            self.work.push_back(Work::Done);
             return true;
         }
-        self.enter_next_epoch()
+        self.enter_next()
     }
 
-    /// With `current` through: takes a checkpoint that is due after it, or enters the next epoch with rows.
-    fn enter_next_epoch(&mut self) -> bool {
-        let next = self.stash.keys().next().copied().filter(|e| *e <= self.frontier);
+    /// With `current` through: takes a checkpoint that is due after it, or enters the next moment with rows.
+    fn enter_next(&mut self) -> bool {
+        let next = self.stash.keys().next().copied().filter(|m| *m <= self.frontier);
         if let Some(due) = self.checkpoints.front().copied()
             && due < self.frontier
-            && next.is_none_or(|e| e > due)
+            && next.is_none_or(|m| m > due)
         {
             self.checkpoints.pop_front();
             self.work.push_back(Work::Checkpoint(due));
             return true;
         }
-        let Some(next) = next.filter(|e| *e > self.current) else { return false };
+        let Some(next) = next.filter(|m| *m > self.current) else { return false };
         self.current = next;
         true
     }
@@ -169,11 +180,11 @@ impl FragmentHost {
             Work::Batch(node, port, batch) => self.step(node, Some(Call::Batch(port, batch)), sink),
             Work::Resume(node) => self.step(node, None, sink),
             Work::EpochEnd(node) => self.step(node, Some(Call::EpochEnd), sink),
-            Work::EpochDone => {
-                sink.epoch_done(self.current);
+            Work::Done => {
+                sink.done(self.current);
                 Ok(0)
             }
-            Work::Checkpoint(epoch) => sink.checkpoint(epoch, &mut self.nodes).map(|()| 0),
+            Work::Checkpoint(moment) => sink.checkpoint(moment, &mut self.nodes).map(|()| 0),
         }
     }
 
@@ -183,7 +194,7 @@ impl FragmentHost {
         let operator = &mut self.nodes[node].operator;
         let flow = match call {
             Some(Call::Batch(port, batch)) => operator.on_batch(port, batch, &mut out)?,
-            Some(Call::EpochEnd) => operator.on_epoch_end(self.current, &mut out)?,
+            Some(Call::EpochEnd) => operator.on_epoch_end(self.current.epoch(), &mut out)?,
             None => operator.resume(&mut out)?,
         };
         if flow == Flow::Yield {
@@ -228,7 +239,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, RecordBatch};
-    use weir_common::ChangeBatch;
+    use weir_common::{ChangeBatch, Epoch};
 
     use super::*;
 
@@ -263,20 +274,24 @@ mod tests {
     struct Recorder(Vec<String>);
 
     impl HostSink for Recorder {
-        fn emit(&mut self, epoch: Epoch, batch: ChangeBatch) {
+        fn emit(&mut self, moment: Moment, batch: ChangeBatch) {
             let values =
                 arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&batch.columns()[0]);
             for v in values.values() {
-                self.0.push(format!("{epoch}:{v}"));
+                self.0.push(format!("{moment}:{v}"));
             }
         }
-        fn epoch_done(&mut self, epoch: Epoch) {
-            self.0.push(format!("done {epoch}"));
+        fn done(&mut self, moment: Moment) {
+            self.0.push(format!("done {moment}"));
         }
-        fn checkpoint(&mut self, epoch: Epoch, _: &mut [HostNode]) -> Result<()> {
-            self.0.push(format!("checkpoint {epoch}"));
+        fn checkpoint(&mut self, moment: Moment, _: &mut [HostNode]) -> Result<()> {
+            self.0.push(format!("checkpoint {moment}"));
             Ok(())
         }
+    }
+
+    fn at(epoch: u64) -> Moment {
+        Moment::start_of(Epoch(epoch))
     }
 
     fn rows(values: &[i64]) -> ChangeBatch {
@@ -288,7 +303,7 @@ mod tests {
         let slow =
             HostNode { operator: Box::new(Pass { slow: true, rest: None }), consumers: vec![(1, Port(0))] };
         let last = HostNode { operator: Box::new(Pass { slow: false, rest: None }), consumers: vec![] };
-        FragmentHost::new(vec![slow, last], vec![(0, Port(0))], Epoch(1), fresh)
+        FragmentHost::new(vec![slow, last], vec![(0, Port(0))], at(1), fresh)
     }
 
     fn run(host: &mut FragmentHost) -> Vec<String> {
@@ -300,31 +315,31 @@ mod tests {
     #[test]
     fn epochs_come_in_order_and_later_rows_wait() {
         let mut host = host(Fresh::No);
-        host.offer(0, Epoch(3), rows(&[30]));
-        host.offer(0, Epoch(1), rows(&[10, 11]));
+        host.offer(0, at(3), rows(&[30]));
+        host.offer(0, at(1), rows(&[10, 11]));
         assert_eq!(run(&mut host), ["1:10", "1:11"]);
-        host.advance(Epoch(3), []);
+        host.advance(at(3), []);
         assert_eq!(run(&mut host), ["1:1001", "1:1001", "done 1", "3:30"]);
-        host.advance(Epoch(4), []);
+        host.advance(at(4), []);
         assert_eq!(run(&mut host), ["3:1003", "3:1003", "done 3"]);
     }
 
     #[test]
     fn a_fresh_job_ends_its_first_epoch_without_rows() {
         let mut fresh = host(Fresh::Yes);
-        fresh.advance(Epoch(2), []);
+        fresh.advance(at(2), []);
         assert_eq!(run(&mut fresh), ["1:1001", "1:1001", "done 1"]);
         let mut restored = host(Fresh::No);
-        restored.advance(Epoch(2), []);
+        restored.advance(at(2), []);
         assert!(run(&mut restored).is_empty());
     }
 
     #[test]
     fn a_checkpoint_lies_between_its_epoch_and_the_next() {
         let mut host = host(Fresh::No);
-        host.offer(0, Epoch(1), rows(&[10]));
-        host.offer(0, Epoch(5), rows(&[50]));
-        host.advance(Epoch(6), [Epoch(2), Epoch(5)]);
+        host.offer(0, at(1), rows(&[10]));
+        host.offer(0, at(5), rows(&[50]));
+        host.advance(at(6), [Moment::end_of(Epoch(2)), Moment::end_of(Epoch(5))]);
         assert_eq!(
             run(&mut host),
             [
@@ -332,12 +347,12 @@ mod tests {
                 "1:1001",
                 "1:1001",
                 "done 1",
-                "checkpoint 2",
+                "checkpoint 2.65535",
                 "5:50",
                 "5:1005",
                 "5:1005",
                 "done 5",
-                "checkpoint 5"
+                "checkpoint 5.65535"
             ]
         );
     }

@@ -7,18 +7,22 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId};
 use weir_connector::{Sink, SourceOffsets};
-use weir_exec::operator::{OpenContext, StateReader};
+use weir_exec::operator::{OpenContext, StateLookup, StateReader};
 use weir_storage::backend::StateSnapshot;
 use weir_storage::relation::RelationSnapshot;
 
 use crate::backfill::Backfill;
+use crate::edges::Edges;
+use crate::fragments::fragments;
 use crate::graph::JobGraph;
 use crate::host::Fresh;
 use crate::letters::DeadLetters;
 use crate::meta::Counters;
+use crate::moment::Moment;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::source::SourceState;
+use crate::steps::StepGate;
 
 /// Whether a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Job {
     pub output: Output,
     pub start: Start,
     pub metrics: Metrics,
+    /// Rows on their way between its nodes.
+    pub edges: Edges,
     /// How far a fresh one is with its first epoch.
     pub backfill: Backfill,
     /// Rows that it has left out.
@@ -89,6 +95,8 @@ pub struct Start {
     /// The state as of this epoch is there (restored), or is made from the inputs' snapshots (fresh).
     pub epoch: Epoch,
     pub fresh: Fresh,
+    /// Of a fresh job that may take its snapshot in steps.
+    pub steps: Option<StepGate>,
     /// Holds the operators' state of a restored job, until they have loaded it.
     pub state: Mutex<Option<Arc<dyn StateSnapshot>>>,
 }
@@ -142,8 +150,10 @@ impl Job {
         start: Start,
         counters: Counters,
         letters: DeadLetters,
+        memory_limit_bytes: usize,
     ) -> Arc<Job> {
         let (id, metrics) = (graph.job, Metrics::restored(counters));
+        let edges = Edges::new(graph.nodes.len(), &fragments(&graph), memory_limit_bytes);
         Arc::new(Job {
             id,
             graph,
@@ -151,6 +161,7 @@ impl Job {
             output,
             start,
             metrics,
+            edges,
             backfill: Backfill::default(),
             letters,
             declared: Mutex::new(Vec::new()),
@@ -163,9 +174,15 @@ impl Job {
         self.declared.lock().push(epoch);
     }
 
-    /// Declared checkpoints after `after` and below `frontier`.
-    pub fn checkpoints(&self, after: Epoch, frontier: Epoch) -> Vec<Epoch> {
-        self.declared.lock().iter().copied().filter(|e| *e > after && *e < frontier).collect()
+    /// Checkpoints after `after` and below `frontier`: of the step of the backfill that is through, and declared ones.
+    pub fn checkpoints(&self, after: Moment, frontier: Moment) -> Vec<Moment> {
+        let divided = self.start.steps.as_ref().is_some_and(StepGate::is_divided);
+        let in_backfill = divided && frontier.epoch() == self.start.epoch;
+        let last_step = frontier.step().checked_sub(1).filter(|_| in_backfill);
+        let step = last_step.map(|step| Moment::new(self.start.epoch, step));
+        let declared = self.declared.lock();
+        let ends = declared.iter().map(|epoch| Moment::end_of(*epoch));
+        step.into_iter().chain(ends).filter(|m| *m > after && *m < frontier).collect()
     }
 
     /// Forgets declared checkpoints up to `epoch`.
@@ -222,9 +239,10 @@ impl Job {
         worker: usize,
         workers: usize,
         state: &'a dyn StateReader,
+        durable: Arc<dyn StateLookup>,
     ) -> OpenContext<'a> {
         let worker = weir_common::WorkerId(worker);
-        OpenContext { worker, workers, state, restored: self.start.fresh == Fresh::No }
+        OpenContext { worker, workers, state, restored: self.start.fresh == Fresh::No, durable }
     }
 }
 

@@ -3,20 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use weir_common::{ChangeBatch, Epoch, ObjectId, Result};
+use weir_common::{Epoch, ObjectId, Result};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::ipc;
 
-use crate::changelog::RecordChange;
+use crate::changelog::{Kept, RecordChange};
 use crate::engine::Engine;
 use crate::meta::{self, SubscriptionRecord};
 use crate::relation::Relation;
 
 /// Adds changes of a relation that somebody may still read.
-pub fn add_changes(relation: ObjectId, kept: &[(Epoch, ChangeBatch)], batch: &mut WriteBatch) -> Result<()> {
+pub fn add_changes(relation: ObjectId, kept: &[(Epoch, Kept)], batch: &mut WriteBatch) -> Result<()> {
     for (i, (at, changes)) in kept.iter().enumerate() {
         let key = meta::changelog_key(relation, *at, i as u32);
-        batch.put(Keyspace::Changelog, &key, &ipc::encode_batch(changes)?);
+        batch.put(Keyspace::Changelog, &key, &ipc::encode_batch(&changes.clone().load()?)?);
     }
     Ok(())
 }
@@ -32,7 +32,7 @@ pub fn forget_changes(relation: ObjectId, upto: Epoch, batch: &mut WriteBatch) {
 pub fn add_subscriptions(
     engine: &Engine,
     relation: &Relation,
-    kept: &[(Epoch, ChangeBatch)],
+    kept: &[(Epoch, Kept)],
     batch: &mut WriteBatch,
 ) -> Result<()> {
     let key = meta::subscription_key(relation.id);

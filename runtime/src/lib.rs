@@ -2,7 +2,7 @@
 //!
 //! Place in the flow: takes job graphs and commits from the session layer, runs `exec` operators, keeps what
 //! must last in `storage`. It knows nothing of SQL text. Threads: the workers (timely), the sequencer (closes
-//! epochs, writes the log), the checkpointer.
+//! epochs, writes the log), the checkpointer, the restarter, and the one that watches memory.
 //!
 //! ```text
 //!  commit ─► sequencer ─► log ─► tables ─► changelog ─► feed ─► fragments ─► view ─► changelog ─► …
@@ -14,6 +14,7 @@ mod changelog;
 pub mod checkpoint;
 pub mod commit;
 pub mod dataflow;
+mod edges;
 mod engine;
 mod feed;
 pub mod fragments;
@@ -23,7 +24,9 @@ mod index;
 mod job;
 mod kept_changes;
 mod letters;
+mod memory;
 pub mod meta;
+pub mod moment;
 mod operators;
 mod outbox;
 mod output;
@@ -34,6 +37,7 @@ mod restart;
 mod sequencer;
 mod source;
 mod start;
+mod steps;
 mod subscription;
 mod times;
 

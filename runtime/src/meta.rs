@@ -9,6 +9,7 @@
 //! | Meta | `subscription/` relation | [`SubscriptionRecord`] |
 //! | Meta | `times` | [`TimesRecord`] |
 //! | Meta | `failed/` sink | [`FailedRecord`] |
+//! | Meta | `backfill/` job | nothing: the job has durable state and no record yet |
 //! | State | job, operator, table, key group, key | an operator's entry |
 //! | Changelog | relation, epoch, sequence | a change batch kept for a reader that lags |
 //! | Changelog | relation, epoch, u32::MAX | when the epoch was closed, i64, if subscriptions may go on from there |
@@ -36,6 +37,7 @@ const SOURCE: &[u8] = b"source/";
 const DELIVERY: &[u8] = b"delivery/";
 const FAILED: &[u8] = b"failed/";
 const SUBSCRIPTION: &[u8] = b"subscription/";
+const BACKFILL: &[u8] = b"backfill/";
 
 /// A job's checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -138,11 +140,16 @@ pub fn failed_key(sink: ObjectId) -> Vec<u8> {
     tagged(FAILED, sink.0)
 }
 
+/// The Meta key that marks a job in the middle of its backfill.
+pub fn backfill_key(job: JobId) -> Vec<u8> {
+    tagged(BACKFILL, job.0)
+}
+
 /// The objects of which there is a record.
 pub fn objects(backend: &dyn StateBackend) -> Result<BTreeSet<ObjectId>> {
     let snapshot = backend.snapshot();
     let mut objects = BTreeSet::new();
-    for tag in [JOB, TABLE, SOURCE, DELIVERY, FAILED, SUBSCRIPTION] {
+    for tag in [JOB, TABLE, SOURCE, DELIVERY, FAILED, SUBSCRIPTION, BACKFILL] {
         let range = (Bound::Included(tag), Bound::Excluded(&after_prefix(tag)[..]));
         for (key, _) in snapshot.range(Keyspace::Meta, range.0, range.1, usize::MAX)? {
             let id = key.get(tag.len()..tag.len() + 4).and_then(|id| id.try_into().ok());

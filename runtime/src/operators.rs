@@ -3,11 +3,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use weir_common::{JobId, KeyGroup, OperatorId, Result};
+use weir_common::{JobId, KeyGroup, MemoryWatch, OperatorId, Pressure, Result};
 use weir_exec::build::build;
-use weir_exec::operator::{NoState, Operator, Port, StateReader, StateTable, StateWriter};
+use weir_exec::operator::{NoState, Operator, Port, StateLookup, StateReader, StateTable, StateWriter};
 use weir_exec::spec::NodeSpec;
-use weir_storage::backend::{Keyspace, StateSnapshot, WriteBatch};
+use weir_storage::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 
 use crate::engine::Engine;
 use crate::fragments::Fragment;
@@ -15,6 +15,7 @@ use crate::graph::{JobNode, JobNodeKind};
 use crate::host::{FragmentHost, HostNode};
 use crate::job::{Job, Output};
 use crate::meta::{after_prefix, group_prefix};
+use crate::moment::Moment;
 use crate::outbox::{Outbox, OutboxWriter};
 use crate::output::{OutputNode, Target, positional_schema};
 
@@ -56,32 +57,36 @@ pub fn build_host(
         nodes.push(HostNode { operator, consumers: Vec::new() });
     }
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
-    Ok(FragmentHost::new(nodes, inputs, job.start.first_epoch(), job.start.fresh))
+    Ok(FragmentHost::new(nodes, inputs, Moment::start_of(job.start.first_epoch()), job.start.fresh))
 }
 
 fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Result<Box<dyn Operator>> {
     let graph_node = &job.graph.nodes[node];
     let mut operator = build(&node_spec(job, graph_node))?;
     let workers = engine.config.workers;
-    with_state(job, graph_node.id, worker, workers, |state| {
-        operator.open(&job.open_context(worker, workers, state))
+    let backend = engine.backend.clone();
+    let durable = Arc::new(DurableState { backend, job: job.id, operator: graph_node.id });
+    with_state(engine, job, graph_node.id, worker, |state| {
+        operator.open(&job.open_context(worker, workers, state, durable))
     })?;
     Ok(operator)
 }
 
 /// Gives the state of one operator on one worker, as the last checkpoint has it.
 fn with_state<T>(
+    engine: &Engine,
     job: &Job,
     operator: OperatorId,
     worker: usize,
-    workers: usize,
     open: impl FnOnce(&dyn StateReader) -> Result<T>,
 ) -> Result<T> {
     let restored = job.start.state.lock().clone();
     match restored {
         None => open(&NoState),
         Some(snapshot) => {
-            open(&RestoredState { snapshot: snapshot.as_ref(), job: job.id, operator, worker, workers })
+            let (snapshot, memory) = (snapshot.as_ref(), engine.memory.as_ref());
+            let workers = engine.config.workers;
+            open(&RestoredState { snapshot, job: job.id, operator, worker, workers, memory })
         }
     }
 }
@@ -111,13 +116,13 @@ fn output_node(engine: &Engine, job: &Arc<Job>, worker: usize) -> Result<OutputN
 }
 
 fn outbox_writer(engine: &Engine, job: &Job, outbox: &Arc<Outbox>, worker: usize) -> Result<OutboxWriter> {
-    let (workers, group) = (engine.config.workers, group_of(engine, worker)?);
-    with_state(job, OUTPUT, worker, workers, |state| OutboxWriter::open(outbox.clone(), group, state))
+    let group = group_of(engine, worker)?;
+    with_state(engine, job, OUTPUT, worker, |state| OutboxWriter::open(outbox.clone(), group, state))
 }
 
 fn open_letters(engine: &Engine, job: &Job, worker: usize) -> Result<()> {
-    let (workers, group) = (engine.config.workers, group_of(engine, worker)?);
-    with_state(job, LETTERS, worker, workers, |state| job.letters.open(worker, group, state))
+    let group = group_of(engine, worker)?;
+    with_state(engine, job, LETTERS, worker, |state| job.letters.open(worker, group, state))
 }
 
 /// A key group that the worker owns.
@@ -127,17 +132,22 @@ fn group_of(engine: &Engine, worker: usize) -> Result<KeyGroup> {
 }
 
 /// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, which the
-/// output node may follow; the last fragment adds the letters of its worker.
+/// output node may follow; the last fragment adds the letters of its worker. Operators with more state than
+/// `state_memory_bytes` let go of some.
 pub fn dump(
     job: &Job,
     graph_nodes: &[usize],
     nodes: &mut [HostNode],
     letters_of: Option<usize>,
+    state_memory_bytes: usize,
 ) -> Result<WriteBatch> {
     let mut writes = WriteBatch::default();
     for (i, node) in nodes.iter_mut().enumerate() {
         let operator = graph_nodes.get(i).map_or(OUTPUT, |n| job.graph.nodes[*n].id);
         node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, &mut writes))?;
+        if node.operator.memory_bytes() > state_memory_bytes {
+            node.operator.shed()?;
+        }
     }
     if let Some(worker) = letters_of {
         job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, &mut writes))?;
@@ -179,6 +189,74 @@ impl StateWriter for DumpWriter<'_> {
     }
 }
 
+/// The state of one operator as it is on disk now.
+struct DurableState {
+    backend: Arc<dyn StateBackend>,
+    job: JobId,
+    operator: OperatorId,
+}
+
+impl DurableState {
+    fn key(&self, table: StateTable, (group, key): &(KeyGroup, &[u8])) -> Vec<u8> {
+        [&group_prefix(self.job, self.operator, table, *group), *key].concat()
+    }
+}
+
+impl StateLookup for DurableState {
+    fn points(
+        &self,
+        table: StateTable,
+        keys: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        for (chunk, keys) in keys.chunks(STATE_CHUNK).enumerate() {
+            let full: Vec<Vec<u8>> = keys.iter().map(|key| self.key(table, key)).collect();
+            let asked: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
+            for (i, value) in self.backend.points(Keyspace::State, &asked)?.into_iter().enumerate() {
+                if let Some(value) = value {
+                    visit(chunk * STATE_CHUNK + i, &value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prefixed(
+        &self,
+        table: StateTable,
+        prefixes: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let snapshot = self.backend.snapshot();
+        for (at, prefix) in prefixes.iter().enumerate() {
+            let prefix = self.key(table, prefix);
+            visit_prefixed(snapshot.as_ref(), &prefix, &mut |rest, value| visit(at, rest, value))?;
+        }
+        Ok(())
+    }
+}
+
+/// Visits the entries of state whose keys begin with `prefix`: the rest of the key, and the value.
+fn visit_prefixed(
+    snapshot: &dyn StateSnapshot,
+    prefix: &[u8],
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let end = after_prefix(prefix);
+    let mut start = Bound::Included(prefix.to_vec());
+    loop {
+        let from = start.as_ref().map(|k| k.as_slice());
+        let entries = snapshot.range(Keyspace::State, from, Bound::Excluded(&end), STATE_CHUNK)?;
+        for (key, value) in &entries {
+            visit(&key[prefix.len()..], value)?;
+        }
+        match entries.last() {
+            Some((last, _)) if entries.len() == STATE_CHUNK => start = Bound::Excluded(last.to_vec()),
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// The state of one operator in the last checkpoint, of the key groups that one worker owns.
 struct RestoredState<'a> {
     snapshot: &'a dyn StateSnapshot,
@@ -186,9 +264,14 @@ struct RestoredState<'a> {
     operator: OperatorId,
     worker: usize,
     workers: usize,
+    memory: &'a MemoryWatch,
 }
 
 impl StateReader for RestoredState<'_> {
+    fn is_tight(&self) -> bool {
+        self.memory.look() > Pressure::None
+    }
+
     fn scan(
         &self,
         table: StateTable,
@@ -196,20 +279,7 @@ impl StateReader for RestoredState<'_> {
     ) -> Result<()> {
         for group in KeyGroup::owned_by(weir_common::WorkerId(self.worker), self.workers) {
             let prefix = group_prefix(self.job, self.operator, table, group);
-            let end = after_prefix(&prefix);
-            let mut start = Bound::Included(prefix.clone());
-            loop {
-                let from = start.as_ref().map(|k| k.as_slice());
-                let entries =
-                    self.snapshot.range(Keyspace::State, from, Bound::Excluded(&end), STATE_CHUNK)?;
-                for (key, value) in &entries {
-                    visit(group, &key[prefix.len()..], value)?;
-                }
-                match entries.last() {
-                    Some((last, _)) if entries.len() == STATE_CHUNK => start = Bound::Excluded(last.to_vec()),
-                    _ => break,
-                }
-            }
+            visit_prefixed(self.snapshot, &prefix, &mut |key, value| visit(group, key, value))?;
         }
         Ok(())
     }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use weir_common::seam::FileSystem;
 use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result};
 use weir_connector::{Sink, Source};
-use weir_storage::backend::{Keyspace, StateBackend};
+use weir_storage::backend::{Keyspace, StateBackend, WriteBatch};
 use weir_storage::ipc;
 use weir_storage::log::{Log, LogRecord};
 use weir_storage::relation::RelationStore;
 
+use crate::checkpoint::add_erasure;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::index::RelationIndex;
@@ -27,6 +28,7 @@ use crate::meta::{
 use crate::relation::Relation;
 use crate::source::{SourceState, decode_ranges};
 use crate::start::{ready_starts, register_failed, register_fresh, register_restored};
+use crate::steps::Steps;
 use crate::subscription::RETENTION;
 
 /// The sink of a job, `None` for one that writes a relation; an error for one that can't be put together.
@@ -118,7 +120,10 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
         let sink = failed.map_or(sink, |record| Err(record.error()));
         match (record, sink) {
             (_, Err(error)) => register_failed(engine, &mut state, graph, error),
-            (None, Ok(sink)) => fresh.push((graph, sink)),
+            (None, Ok(sink)) => {
+                remove_backfill(engine, id)?;
+                fresh.push((graph, sink));
+            }
             (Some(record), Ok(sink)) => {
                 newest = newest.max(record.epoch);
                 let kept = graph.clone();
@@ -146,11 +151,21 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     }
     for (graph, sink) in fresh {
         let kept = graph.clone();
-        if let Err(error) = register_fresh(engine, &mut state, graph, sink) {
+        if let Err(error) = register_fresh(engine, &mut state, graph, sink, Steps::Many) {
             register_failed(engine, &mut state, kept, error);
         }
     }
     Ok((restored, dirty))
+}
+
+/// Removes what a job left that was in the middle of its backfill.
+fn remove_backfill(engine: &Engine, job: JobId) -> Result<()> {
+    if engine.backend.point(Keyspace::Meta, &meta::backfill_key(job))?.is_none() {
+        return Ok(());
+    }
+    let mut batch = WriteBatch::default();
+    add_erasure(ObjectId(job.0), &mut batch);
+    engine.backend.write(batch)
 }
 
 /// Installs what recovery has registered.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
 use weir_storage::relation::RelationStore;
+use weir_storage::spill::Spill;
 
-use crate::changelog::{Changelog, Reader};
+use crate::changelog::{Changelog, Kept, Reader};
 use crate::index::RelationIndex;
 
 /// A table or a view's result.
@@ -112,8 +113,15 @@ impl Relation {
     }
 
     /// As [`Changelog::entry`].
-    pub fn entry(&self, worker: usize, position: u64, upper: Epoch) -> Option<(u64, Epoch, ChangeBatch)> {
-        self.changelog.lock().entry(worker, position, upper)
+    pub fn entry(
+        &self,
+        worker: usize,
+        position: u64,
+        upper: Epoch,
+    ) -> Result<Option<(u64, Epoch, ChangeBatch)>> {
+        // A batch on disk is read after the lock is let go.
+        let found = self.changelog.lock().entry(worker, position, upper);
+        found.map(|(next, epoch, kept)| Ok((next, epoch, kept.load()?))).transpose()
     }
 
     /// As [`Changelog::take_unpersisted`].
@@ -121,8 +129,21 @@ impl Relation {
         &self,
         upto: Epoch,
         released: &dyn Fn(JobId) -> Option<Epoch>,
-    ) -> Vec<(Epoch, ChangeBatch)> {
+    ) -> Vec<(Epoch, Kept)> {
         self.changelog.lock().take_unpersisted(upto, released)
+    }
+
+    /// Lets changes wait on disk that only late readers need, if they take `bytes`; that many of them at once.
+    /// Returns whether there were any.
+    pub fn spill(&self, spill: &Spill, bytes: usize) -> Result<bool> {
+        let late = self.changelog.lock().late(self.base_epoch(), bytes);
+        let batches: Vec<ChangeBatch> = late.iter().map(|(.., batch)| batch.clone()).collect();
+        let on_disk = if batches.is_empty() { Vec::new() } else { spill.write(&batches)? };
+        let mut changelog = self.changelog.lock();
+        for ((worker, position, _), batch) in late.iter().zip(on_disk) {
+            changelog.spilled(*worker, *position, batch);
+        }
+        Ok(!batches.is_empty())
     }
 
     /// As [`Changelog::needed_after`].
@@ -130,7 +151,7 @@ impl Relation {
         self.changelog.lock().needed_after(job, epoch)
     }
 
-    /// Batches that the changelog holds in memory.
+    /// Batches that the changelog keeps.
     pub fn backlog(&self) -> usize {
         self.changelog.lock().backlog()
     }

@@ -1,7 +1,8 @@
 //! Restarting failed jobs: by themselves after a fault that may pass, or when they are asked to.
 //!
 //! An error of the data (a division by zero in some row) comes again until the data is another: such a job stays
-//! failed until RESUME. A fault of the surroundings (I/O, memory, a panic) may not come again: the job is started
+//! failed until RESUME, and so does one that was stopped since it takes more memory than there is. A fault of the
+//! surroundings (I/O, a panic) may not come again: the job is started
 //! afresh after a pause that doubles each time, and stays failed after [`ATTEMPTS`] of them. What failed with a job,
 //! since it reads it, is restarted with it. A sink is not: it would write everything again.
 
@@ -16,9 +17,10 @@ use weir_common::{Error, JobId, ObjectId, Result, SqlState};
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
 use crate::graph::{JobGraph, JobOutput};
-use crate::job::{JobEntry, JobState};
+use crate::job::{Job, JobEntry, JobState};
 use crate::sequencer::Request;
 use crate::start::{ready_starts, register_failed, register_fresh};
+use crate::steps::{StepGate, Steps};
 
 /// Pauses before the first and the following restarts.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -44,7 +46,8 @@ struct Attempts {
 /// Whether the same may go well another time.
 pub fn may_pass(error: &Error) -> bool {
     let class = error.state().0.get(..2);
-    matches!(class, Some("53" | "58" | "XX")) && error.state() != SqlState::DATA_CORRUPTED
+    let lasts = [SqlState::DATA_CORRUPTED, SqlState::OUT_OF_MEMORY].contains(&error.state());
+    matches!(class, Some("53" | "58" | "XX")) && !lasts
 }
 
 /// The thread that restarts jobs.
@@ -114,12 +117,13 @@ impl Engine {
         let starts = {
             let mut state = self.state.lock();
             for (id, graph) in failed {
-                // Dropped meanwhile.
-                if state.jobs.remove(&id).is_none() {
+                let Some(entry) = state.jobs.remove(&id) else {
+                    // Dropped meanwhile.
                     continue;
-                }
+                };
+                let steps = if failed_between_steps(&entry) { Steps::One } else { Steps::Many };
                 let kept = graph.clone();
-                if let Err(error) = register_fresh(self, &mut state, graph, None) {
+                if let Err(error) = register_fresh(self, &mut state, graph, None, steps) {
                     register_failed(self, &mut state, kept, error);
                 }
             }
@@ -129,7 +133,18 @@ impl Engine {
         self.request(Request::Demand);
         self.request(Request::Touch);
         self.notify();
-        self.wait_until(|state| started(state, job)).await?
+        self.started(job).await
+    }
+
+    /// Waits until the job's output is complete as of its first epoch; its error when it fails before. A job that was
+    /// dropped meanwhile is as good as started.
+    pub async fn started(&self, job: JobId) -> Result<()> {
+        self.wait_until(|state| match state.jobs.get(&job) {
+            Some(entry) if entry.state == JobState::Starting => None,
+            Some(entry) => Some(entry.error.clone().map_or(Ok(()), Err)),
+            None => Some(Ok(())),
+        })
+        .await?
     }
 
     /// Waits until no worker knows the jobs any more, and nothing of them is on disk.
@@ -179,10 +194,13 @@ fn failed_with(state: &State, job: JobId) -> Result<Vec<(JobId, JobGraph)>> {
     Ok(found.iter().filter_map(graph).filter(is_view).collect())
 }
 
-fn started(state: &State, job: JobId) -> Option<Result<()>> {
-    match state.jobs.get(&job) {
-        Some(entry) if entry.state == JobState::Starting => None,
-        Some(entry) => Some(entry.error.clone().map_or(Ok(()), Err)),
-        None => Some(Ok(())),
-    }
+/// Whether the error may come from a state that the job's inputs never had, between two steps of its backfill.
+pub fn is_between_steps(job: &Job, error: &Error) -> bool {
+    let by_data = !matches!(error.state().0.get(..2), Some("53" | "57" | "58" | "XX"));
+    by_data && job.start.steps.as_ref().is_some_and(StepGate::is_divided)
+}
+
+/// Whether the job has failed on such a state.
+pub fn failed_between_steps(entry: &JobEntry) -> bool {
+    entry.error.as_ref().is_some_and(|error| is_between_steps(&entry.job, error))
 }

@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
-use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result, SqlState};
+use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, RelationSchema, Result, SqlState};
 use weir_connector::{Sink, Source};
 use weir_storage::log::Log;
 use weir_storage::rocks::RocksBackend;
+use weir_storage::spill::Spill;
 
 use crate::checkpoint::{CheckpointEvent, Checkpointer};
 use crate::commit::TableWrite;
@@ -18,20 +19,25 @@ use crate::dataflow::Workers;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::job::{JobEntry, JobState, JobStatus, Output, SourceStatus};
+use crate::memory::{Governor, Relief};
 use crate::outbox::has_delivered;
 use crate::recovery::{Recovered, TableSpec, add_table, install, log_dir, orphans, recover};
-use crate::restart::{RestartEvent, Restarter};
+use crate::restart::{RestartEvent, Restarter, failed_between_steps};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
 use crate::start::{ready_starts, register_fresh};
+use crate::steps::Steps;
 
-/// Share of the memory limit that caches blocks of the state backend.
-const BLOCK_CACHE_SHARE: usize = 16;
+/// Part of the memory limit that the state backend takes for itself, and the most it takes.
+const BACKEND_SHARE: usize = 8;
+const BACKEND_BYTES_MAX: usize = 320 << 20;
 
 /// The outside world.
 pub struct RuntimeSeams {
     pub clock: Arc<dyn Clock>,
     pub fs: Arc<dyn FileSystem>,
+    /// Its limit is that of the configuration.
+    pub memory: Arc<MemoryWatch>,
 }
 
 /// A relation's figures.
@@ -48,14 +54,16 @@ pub struct RelationStatus {
 pub struct Runtime {
     pub(crate) engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    stop_governor: crossbeam_channel::Sender<()>,
 }
 
 impl Runtime {
     /// Opens the durable state under `config.data_dir`, recovers, and starts the threads. The caller holds the
     /// folder's lock.
     pub fn open(config: EngineConfig, seams: RuntimeSeams, recovered: Recovered) -> Result<Arc<Runtime>> {
-        let cache = (config.memory_limit_bytes / BLOCK_CACHE_SHARE).min(256 << 20);
-        let backend = Arc::new(RocksBackend::open(config.data_dir.join("state"), cache)?);
+        let memory = (config.memory_limit_bytes / BACKEND_SHARE).min(BACKEND_BYTES_MAX);
+        let backend = Arc::new(RocksBackend::open(config.data_dir.join("state"), memory)?);
+        let spill = Spill::open(seams.fs.clone(), config.data_dir.join("spill").join("changes"))?;
         let log = Log::open(seams.fs.clone(), log_dir(&config.data_dir))?;
         let (requests, sequencer_inbox) = crossbeam_channel::unbounded();
         let (checkpoints, checkpoint_inbox) = crossbeam_channel::unbounded();
@@ -64,6 +72,9 @@ impl Runtime {
             config,
             clock: seams.clock,
             fs: seams.fs,
+            memory: seams.memory,
+            spill,
+            relief: Relief::default(),
             backend,
             state: Mutex::new(State::default()),
             workers: Workers::default(),
@@ -79,16 +90,19 @@ impl Runtime {
         let sequencer = Sequencer::new(engine.clone(), log, sequencer_inbox, dirty);
         let checkpointer = Checkpointer::new(engine.clone(), checkpoint_inbox);
         let restarter = Restarter::new(engine.clone(), restart_inbox);
+        let (stop_governor, governor_inbox) = crossbeam_channel::bounded(1);
+        let governor = Governor::new(engine.clone(), governor_inbox);
         let threads = vec![
             spawn("sequencer", move || sequencer.run())?,
             spawn("checkpointer", move || checkpointer.run())?,
             spawn("restarter", move || restarter.run())?,
+            spawn("governor", move || governor.run())?,
         ];
         if !orphans.is_empty() {
             tracing::info!(count = orphans.len(), "removing what objects left that do not exist any more");
             engine.checkpoint_event(CheckpointEvent::Erase { objects: orphans, done: oneshot::channel().0 });
         }
-        Ok(Arc::new(Runtime { engine, threads: Mutex::new(threads) }))
+        Ok(Arc::new(Runtime { engine, threads: Mutex::new(threads), stop_governor }))
     }
 
     /// Adds an empty table; its changes are visible from the next epoch on.
@@ -118,7 +132,7 @@ impl Runtime {
         let job = graph.job;
         let starts = {
             let mut state = self.engine.state.lock();
-            register_fresh(&self.engine, &mut state, graph, sink)?;
+            register_fresh(&self.engine, &mut state, graph, sink, Steps::Many)?;
             ready_starts(&mut state)
         };
         starts.into_iter().for_each(|start| start.install(&self.engine));
@@ -126,13 +140,11 @@ impl Runtime {
         self.engine.request(Request::Demand);
         // Its first checkpoint comes soon even if nothing else happens.
         self.engine.request(Request::Touch);
-        // A job that was dropped meanwhile is as good as started.
-        let started = self.engine.wait_until(|state| match state.jobs.get(&job) {
-            Some(entry) if entry.state == JobState::Starting => None,
-            Some(entry) => Some(entry.error.clone().map_or(Ok(()), Err)),
-            None => Some(Ok(())),
-        });
-        let result = started.await.and_then(|result| result);
+        let mut result = self.engine.started(job).await;
+        let again = |state: &State| state.jobs.get(&job).is_some_and(failed_between_steps);
+        if result.is_err() && again(&self.engine.state.lock()) {
+            result = self.engine.restart_job(job).await;
+        }
         if result.is_err() {
             self.drop_objects(&[ObjectId(job.0)]).await?;
         }
@@ -301,6 +313,11 @@ impl Runtime {
         self.engine.state.lock().committed
     }
 
+    /// Whether tables may take rows of so many bytes now, or had better wait for a checkpoint that is to come soon.
+    pub fn has_room_for_rows(&self, bytes: usize) -> bool {
+        self.engine.has_room_for_rows(bytes)
+    }
+
     /// Bytes that the state backend holds on disk.
     pub fn state_bytes_on_disk(&self) -> u64 {
         self.engine.backend.size_bytes()
@@ -314,6 +331,7 @@ impl Runtime {
         self.engine.workers.stop();
         self.engine.checkpoint_event(CheckpointEvent::Stop);
         let _ = self.engine.restarts.send(RestartEvent::Stop);
+        let _ = self.stop_governor.try_send(());
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the runtime ended in a panic");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
-use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Result, SqlState};
+use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Pressure, Result, SqlState};
 use weir_connector::SplitRange;
 use weir_storage::log::{DeliveredUpto, Log, LogRecord};
 
@@ -57,6 +57,9 @@ pub enum Request {
 
 /// Most rounds of binding that one request makes: a file that grows fast must not keep it busy.
 const BIND_ROUNDS: usize = 64;
+
+/// Time between two checkpoints while memory is tight.
+const TIGHT_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The thread's state.
 pub struct Sequencer {
@@ -151,12 +154,26 @@ impl Sequencer {
             due.push(self.polled + self.engine.config.epoch_interval);
         }
         if self.dirty {
-            due.push(self.checkpointed + self.engine.config.checkpoint_interval);
+            due.push(self.checkpointed + self.checkpoint_interval());
         }
         match due.into_iter().min() {
             Some(due) => self.requests.recv_timeout(due.saturating_sub(now)),
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
+    }
+
+    /// Time between two checkpoints: when memory is tight they let go of what they make durable.
+    fn checkpoint_interval(&self) -> Duration {
+        let interval = self.engine.config.checkpoint_interval;
+        if self.engine.wants_checkpoint() { interval.min(TIGHT_CHECKPOINT_INTERVAL) } else { interval }
+    }
+
+    /// Whether sources have to wait: memory is tight, and there is a checkpoint to come that lets some go.
+    fn holds_sources_back(&self) -> bool {
+        let is_behind =
+            |e: &JobEntry| e.state == JobState::Running && e.paused.is_none() && e.pending.is_some();
+        self.engine.memory.pressure() > Pressure::None
+            && (self.dirty || self.engine.state.lock().jobs.values().any(is_behind))
     }
 
     /// Checks and applies a commit; one that breaks a constraint is answered at once and leaves nothing.
@@ -181,6 +198,8 @@ impl Sequencer {
         });
         match applied {
             Ok(net) => {
+                let changes = net.iter().flat_map(|(_, changes)| changes);
+                self.engine.committed_rows(changes.map(ChangeBatch::memory_size).sum());
                 for (relation, changes) in net {
                     draft.tables.entry(relation.id).or_default().extend(changes);
                 }
@@ -213,6 +232,9 @@ impl Sequencer {
     /// Adds what sources have: on the epoch's beat, or when a reader has room and more is there at once.
     fn add_sources(&mut self, draft: &mut Draft) {
         let now = self.engine.clock.monotonic();
+        if self.holds_sources_back() {
+            return;
+        }
         let on_beat = now.saturating_sub(self.polled) >= self.engine.config.epoch_interval;
         let sources: Vec<_> = self.engine.state.lock().sources.values().cloned().collect();
         let mut drained = false;
@@ -260,7 +282,7 @@ impl Sequencer {
         let now = self.engine.clock.monotonic();
         let empty = draft.tables.is_empty() && draft.bindings.is_empty();
         self.dirty |= !empty;
-        let due = now.saturating_sub(self.checkpointed) >= self.engine.config.checkpoint_interval;
+        let due = now.saturating_sub(self.checkpointed) >= self.checkpoint_interval();
         let checkpoint = self.dirty && due;
         if empty && !checkpoint {
             let epoch = self.engine.state.lock().committed;

@@ -19,6 +19,7 @@ use crate::letters::DeadLetters;
 use crate::meta::{self, Counters, JobRecord};
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
+use crate::steps::{StepGate, Steps};
 
 /// A fresh job that waits for its inputs.
 pub struct PendingStart {
@@ -37,7 +38,8 @@ impl PendingStart {
             }
         }
         self.job.backfill.begin(&self.job, engine.clock.monotonic());
-        engine.workers.install(self.job);
+        engine.workers.install(self.job.clone());
+        engine.open_step(&self.job, 0);
     }
 
     fn is_ready(&self, state: &State) -> bool {
@@ -56,12 +58,13 @@ pub fn ready_starts(state: &mut State) -> Vec<PendingStart> {
     ready
 }
 
-/// Registers a fresh job as of now.
+/// Registers a fresh job as of now. A sink always takes its snapshot in one step: what it writes is seen.
 pub fn register_fresh(
     engine: &Engine,
     state: &mut State,
     graph: JobGraph,
     sink: Option<Arc<dyn Sink>>,
+    steps: Steps,
 ) -> Result<()> {
     let epoch = state.committed;
     let inputs = resolve_inputs(&graph, state, None)?;
@@ -73,9 +76,12 @@ pub fn register_fresh(
             pins.push((i, relation.store.pin(), producer.map(|entry| entry.need)));
         }
     }
-    let start = Start { epoch, fresh: Fresh::Yes, state: Mutex::new(None) };
+    let in_steps = steps == Steps::Many && matches!(output, Output::Relation(_));
+    let gate = in_steps.then(|| StepGate::new(&engine.config, inputs.len()));
+    let start = Start { epoch, fresh: Fresh::Yes, steps: gate, state: Mutex::new(None) };
     let letters = dead_letters(engine, graph.job)?;
-    let job = Job::new(graph, inputs, output, start, Counters::default(), letters);
+    let limit = engine.config.memory_limit_bytes;
+    let job = Job::new(graph, inputs, output, start, Counters::default(), letters, limit);
     job.relations().for_each(|r| r.subscribe(job.id, epoch));
     job.sources().for_each(|s| s.subscribe(job.id, epoch));
     let now = engine.clock.now_micros();
@@ -95,9 +101,10 @@ pub fn register_restored(
     let inputs = resolve_inputs(&graph, state, Some(&record))?;
     let output = resolve_output(engine, state, &graph, sink, record.epoch, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
-    let start = Start { epoch: record.epoch, fresh: Fresh::No, state: snapshot };
+    let start = Start { epoch: record.epoch, fresh: Fresh::No, steps: None, state: snapshot };
     let letters = dead_letters(engine, graph.job)?;
-    let job = Job::new(graph, inputs, output, start, record.counters, letters);
+    let limit = engine.config.memory_limit_bytes;
+    let job = Job::new(graph, inputs, output, start, record.counters, letters, limit);
     job.relations().for_each(|r| r.subscribe(job.id, record.epoch));
     job.sources().for_each(|s| s.subscribe(job.id, record.epoch));
     let now = engine.clock.now_micros();
@@ -109,9 +116,9 @@ pub fn register_restored(
 pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, error: Error) {
     let output = resolve_output(engine, state, &graph, None, Epoch::ZERO, Epoch::ZERO);
     let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
-    let start = Start { epoch: state.committed, fresh: Fresh::Yes, state: Mutex::new(None) };
+    let start = Start { epoch: state.committed, fresh: Fresh::Yes, steps: None, state: Mutex::new(None) };
     let Ok(letters) = DeadLetters::new(Epoch::ZERO, engine.config.workers) else { return };
-    let job = Job::new(graph, Vec::new(), output, start, Counters::default(), letters);
+    let job = Job::new(graph, Vec::new(), output, start, Counters::default(), letters, 0);
     let reason = matches!(job.graph.output, JobOutput::Table { .. }).then(|| error.clone());
     let mut entry = JobEntry::new(job, state.committed, Epoch::ZERO, engine.clock.now_micros());
     (entry.state, entry.error) = (JobState::Failed, Some(error));

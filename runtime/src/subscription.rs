@@ -151,7 +151,7 @@ impl Subscription {
         let schema = self.schema.arrow();
         let mut by_epoch: BTreeMap<Epoch, Vec<ChangeBatch>> = BTreeMap::new();
         for (epoch, batch) in entries {
-            by_epoch.entry(epoch).or_default().push(batch.conform(&schema)?);
+            by_epoch.entry(epoch).or_default().push(batch.load()?.conform(&schema)?);
         }
         let mut changes = Changes::default();
         for (epoch, batches) in by_epoch {

@@ -32,6 +32,15 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory_limit: Option<usize>,
 
+    /// State that an operator keeps in memory on a worker, such as 64MiB; it reads the rest from disk when it needs it
+    /// [default: all, until the memory limit is near]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub state_memory: Option<usize>,
+
+    /// Most rows that operators and queries take at once
+    #[arg(long, value_name = "N", default_value = "8192", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub batch_rows: u32,
+
     /// File whose first line is the password of role weir (or set WEIR_PASSWORD)
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
@@ -47,6 +56,8 @@ impl Options {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut config = EngineConfig::new(&self.data_dir, self.workers.map_or(cores, usize::from));
         config.memory_limit_bytes = self.memory_limit.unwrap_or_else(default_memory_limit);
+        config.state_memory_bytes = self.state_memory;
+        config.batch_rows = self.batch_rows as usize;
         config
     }
 
@@ -79,8 +90,16 @@ impl Options {
     }
 }
 
-/// Reads `512MiB`, `4GB`, `2g`, `1073741824`. Decimal and binary units are the same, as in PostgreSQL.
+/// A memory limit: a size of at least 64 MiB.
 fn parse_size(text: &str) -> Result<usize, String> {
+    match parse_bytes(text)? {
+        bytes if bytes < 64 << 20 => Err("the smallest memory limit is 64MiB".to_string()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Reads `512MiB`, `4GB`, `2g`, `1073741824`. Decimal and binary units are the same, as in PostgreSQL.
+fn parse_bytes(text: &str) -> Result<usize, String> {
     let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
     let unit = text.trim()[digits.len()..].trim().to_ascii_lowercase();
     let shift = match unit.trim_end_matches('b').trim_end_matches('i') {
@@ -93,9 +112,8 @@ fn parse_size(text: &str) -> Result<usize, String> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| "expected a size such as 4GiB".to_string())?;
     let bytes = number * (1u64 << shift) as f64;
-    const MINIMUM: f64 = (64 << 20) as f64;
-    if !bytes.is_finite() || bytes < MINIMUM {
-        return Err("the smallest memory limit is 64MiB".to_string());
+    if !bytes.is_finite() {
+        return Err("expected a size such as 4GiB".to_string());
     }
     Ok(bytes as usize)
 }

@@ -27,7 +27,7 @@ use crate::pgwire::{AuthPolicy, Server};
 use crate::shutdown::{Signals, Switch, Watch};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Stack of an I/O thread: statements are parsed and bound on it, deep ones recursively.
 const STACK_BYTES: usize = 16 << 20;

@@ -18,6 +18,10 @@ use crate::wire::Address;
 /// Longest wait until a server is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// With several workers a server also takes few rows at once and keeps hardly any state in memory, so that every suite
+/// meets state that has to be read from disk, and backfills in many steps.
+const CRAMPED: [&str; 4] = ["--batch-rows", "7", "--state-memory", "64"];
+
 /// A running server; killed when dropped.
 pub struct Server {
     binary: PathBuf,
@@ -83,6 +87,7 @@ fn spawn(binary: &Path, workers: usize, folder: &Path) -> Result<(Child, u16)> {
     let mut child = Command::new(binary)
         .args(["--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--data-dir"])
         .arg(folder.join("data"))
+        .args(CRAMPED.iter().filter(|_| workers > 1))
         .stdout(Stdio::piped())
         .stderr(log_file.map_err(|e| format!("could not open the log: {e}"))?)
         .spawn()

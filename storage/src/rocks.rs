@@ -2,8 +2,8 @@
 //!
 //! Every batch is one RocksDB write batch with a synced write-ahead log, so it is atomic over all keyspaces
 //! and survives power loss. Writers give keys in order where they can (RocksDB takes those ten times faster).
-//! Memory is bounded by the write buffers (64 MiB in all) and the block cache, which also holds indexes and
-//! filters.
+//! Memory is bounded by the write buffers (64 MiB at most) and the block cache, which also holds indexes and filters;
+//! a batch larger than the buffers takes its size until it is flushed.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,8 @@ use weir_common::{Error, Result, SqlState};
 
 use crate::backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
 
-/// Largest write buffer of one column family.
-const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// All write buffers together.
-const ALL_WRITE_BUFFERS_BYTES: usize = 64 << 20;
+/// All write buffers together, at least and at most.
+const WRITE_BUFFERS_BYTES: std::ops::RangeInclusive<usize> = 4 << 20..=64 << 20;
 /// RocksDB's own log files in the folder are kept down to this many.
 const INFO_LOG_FILES: usize = 2;
 /// A read of at least this many entries is a scan and leaves the block cache alone.
@@ -48,29 +46,30 @@ struct Database {
 }
 
 impl RocksBackend {
-    /// Opens or creates the database in folder `path`.
+    /// Opens or creates the database in folder `path`; buffers and cache together take `memory_bytes`.
     ///
     /// Errors: 58030 (also when another process has it open), XX001 when its files are damaged.
-    pub fn open(path: impl AsRef<Path>, block_cache_bytes: usize) -> Result<RocksBackend> {
+    pub fn open(path: impl AsRef<Path>, memory_bytes: usize) -> Result<RocksBackend> {
         let path = path.as_ref().to_owned();
-        let tables = table_options(&Cache::new_lru_cache(block_cache_bytes));
+        let buffers = (memory_bytes / 2).clamp(*WRITE_BUFFERS_BYTES.start(), *WRITE_BUFFERS_BYTES.end());
+        let tables = table_options(&Cache::new_lru_cache(memory_bytes.saturating_sub(buffers)));
         let families = Keyspace::ALL
-            .map(|space| ColumnFamilyDescriptor::new(family_name(space), family_options(&tables)));
-        let rocks = DB::open_cf_descriptors(&database_options(), &path, families)
+            .map(|space| ColumnFamilyDescriptor::new(family_name(space), family_options(&tables, buffers)));
+        let rocks = DB::open_cf_descriptors(&database_options(buffers), &path, families)
             .map_err(|error| translate(&path, "open", error))?;
         Ok(RocksBackend { database: Arc::new(Database { rocks, path }) })
     }
 }
 
-fn database_options() -> Options {
+fn database_options(write_buffers: usize) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
     // A torn last record is a write that nobody was told of; damage before it must be an error.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_db_write_buffer_size(ALL_WRITE_BUFFERS_BYTES);
-    options.set_max_total_wal_size(2 * ALL_WRITE_BUFFERS_BYTES as u64);
+    options.set_db_write_buffer_size(write_buffers);
+    options.set_max_total_wal_size(2 * write_buffers as u64);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(INFO_LOG_FILES);
@@ -89,9 +88,9 @@ fn table_options(cache: &Cache) -> BlockBasedOptions {
     tables
 }
 
-fn family_options(tables: &BlockBasedOptions) -> Options {
+fn family_options(tables: &BlockBasedOptions, write_buffers: usize) -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_write_buffer_size(write_buffers / 2);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_block_based_table_factory(tables);

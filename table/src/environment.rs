@@ -5,12 +5,13 @@
 //! whose job could not start is taken out of it again).
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use weir_catalog::system::{Activity, BackfillRow, JobRow, RelationSize, Setting, SourceRow, SystemContext};
 use weir_catalog::{Catalog, CatalogSnapshot, CatalogTransaction, ObjectKind};
 use weir_common::config::EngineConfig;
-use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock};
-use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
+use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock, SystemMemory};
+use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, Result, SqlState};
 use weir_runtime::{
     BackfillStage, BackfillStatus, JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus,
 };
@@ -25,6 +26,10 @@ use crate::query::BatchEngine;
 use crate::recovery::{Broken, recover};
 use crate::session::{Session, SessionOptions};
 
+/// How long a statement waits for memory, and how often it looks.
+const PATIENCE_FOR_MEMORY: Duration = Duration::from_secs(10);
+const MEMORY_PAUSE: Duration = Duration::from_millis(10);
+
 /// The engine on one data folder.
 pub struct Environment {
     pub(crate) config: EngineConfig,
@@ -33,6 +38,7 @@ pub struct Environment {
     pub(crate) batch: BatchEngine,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) memory: Arc<MemoryWatch>,
     /// Held by the one DDL statement that runs.
     pub(crate) ddl: Arc<tokio::sync::Mutex<()>>,
     pub(crate) locks: TableLocks,
@@ -49,6 +55,20 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Waits, for a while, until there is memory for somebody who holds `bytes`: checkpoints let go of some. 53200 when
+    /// it stays short.
+    pub(crate) async fn room_for(&self, bytes: usize) -> Result<()> {
+        let patience = self.clock.monotonic() + PATIENCE_FOR_MEMORY;
+        loop {
+            let admitted = self.memory.admit(bytes);
+            let may_wait = self.clock.monotonic() < patience;
+            if !may_wait || (admitted.is_ok() && self.runtime.has_room_for_rows(bytes)) {
+                return admitted;
+            }
+            tokio::time::sleep(MEMORY_PAUSE).await;
+        }
+    }
+
     /// Opens the data folder of the configuration, creating it when missing, and starts every job in it.
     /// Errors: 55006 when another process has it open, XX001 when what is in it is damaged.
     pub fn open(config: EngineConfig) -> Result<Arc<Environment>> {
@@ -60,12 +80,15 @@ impl Environment {
         };
         let catalog = Arc::new(Catalog::recover(Arc::clone(&fs), &config.data_dir, committed)?);
         let (recovered, broken) = recover(&catalog.snapshot(), &fs);
-        let seams = RuntimeSeams { clock: Arc::clone(&clock), fs: Arc::clone(&fs) };
+        let memory = MemoryWatch::new(config.memory_limit_bytes, Arc::new(SystemMemory::default()));
+        let seams =
+            RuntimeSeams { clock: Arc::clone(&clock), fs: Arc::clone(&fs), memory: Arc::clone(&memory) };
         let runtime = Runtime::open(config.clone(), seams, recovered)?;
-        let batch = BatchEngine::new(&config)?;
+        let batch = BatchEngine::new(&config, &memory)?;
         let env = Arc::new_cyclic(|me| Environment {
             me: me.clone(),
             batch,
+            memory,
             started_at: clock.now_micros(),
             config,
             catalog,

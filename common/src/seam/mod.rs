@@ -4,8 +4,10 @@
 
 mod clock;
 mod file_system;
+mod memory;
 mod rng;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use file_system::{FailingFileSystem, File, FileSystem, MemoryFileSystem, OsFileSystem};
+pub use memory::{ManualMemory, MemoryProbe, SystemMemory};
 pub use rng::Rng;

@@ -101,6 +101,16 @@ impl KeyTable {
         self.bound as usize
     }
 
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.bound as usize - self.free.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets a key; its id will be given to another one.
     pub fn remove(&mut self, id: u32) {
         match &mut self.keys {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
-use weir_common::{ChangeBatch, Epoch, Error, Result};
+use weir_common::{ChangeBatch, Error, Pressure, Result};
 use weir_exec::rejected::Rejected;
 
 use crate::checkpoint::CheckpointEvent;
@@ -14,7 +14,11 @@ use crate::engine::Engine;
 use crate::fragments::Fragment;
 use crate::host::{FragmentHost, Fresh, HostNode, HostSink, Progress};
 use crate::job::Job;
+use crate::moment::Moment;
 use crate::operators::{build_host, dump};
+
+/// When memory is tight, an operator keeps so much state on a worker, and reads again what else it needs.
+const TIGHT_STATE_BYTES: usize = 1 << 20;
 
 /// One fragment of a job on one worker.
 pub struct Hosted {
@@ -22,18 +26,20 @@ pub struct Hosted {
     job: Arc<Job>,
     /// Graph positions of the host's nodes, for the keys of their state.
     nodes: Vec<usize>,
+    /// The graph's nodes whose rows come in, by port.
+    inputs: Vec<usize>,
     number: usize,
     worker: usize,
     is_last: bool,
     /// `None` once the job has failed here: input is swallowed.
     host: Option<FragmentHost>,
-    /// The right to emit rows of an epoch, held until the epoch is through.
-    pub capabilities: BTreeMap<Epoch, Capability<u64>>,
+    /// The right to emit rows of a moment, held until the moment is through.
+    pub capabilities: BTreeMap<Moment, Capability<u64>>,
     /// What the last run made.
-    pub emitted: Vec<(Epoch, ChangeBatch)>,
-    done: Vec<Epoch>,
+    pub emitted: Vec<(Moment, ChangeBatch)>,
+    done: Vec<Moment>,
     /// Checkpoints up to here were handed to the host.
-    declared: Epoch,
+    declared: Moment,
     state_bytes: i64,
 }
 
@@ -53,6 +59,7 @@ impl Hosted {
             engine: engine.clone(),
             job: job.clone(),
             nodes: fragment.nodes.clone(),
+            inputs: fragment.inputs.iter().map(|input| input.from).collect(),
             number,
             worker,
             is_last,
@@ -60,7 +67,7 @@ impl Hosted {
             capabilities: BTreeMap::new(),
             emitted: Vec::new(),
             done: Vec::new(),
-            declared: job.start.epoch.previous(),
+            declared: Moment::end_of(job.start.epoch.previous()),
             state_bytes: 0,
         }
     }
@@ -70,28 +77,35 @@ impl Hosted {
         format!("{} fragment {}", self.job.graph.name, self.number)
     }
 
-    /// Keeps the initial capability for a fresh job's first epoch.
+    /// Keeps the initial capability for a fresh job's first moment.
     pub fn start(&mut self, mut capabilities: Vec<Capability<u64>>) {
         let Some(mut capability) = capabilities.pop() else { return };
         if self.job.start.fresh == Fresh::Yes && self.host.is_some() {
-            capability.downgrade(&self.job.start.epoch.0);
-            self.capabilities.insert(self.job.start.epoch, capability);
+            let start = Moment::start_of(self.job.start.epoch);
+            capability.downgrade(&start.0);
+            self.capabilities.insert(start, capability);
         }
     }
 
     /// Takes a batch that arrived.
     pub fn offer(&mut self, port: usize, capability: &InputCapability<u64>, batch: ChangeBatch) {
-        let (Some(host), Some(epoch)) = (&mut self.host, capability.least().copied()) else { return };
-        if !self.capabilities.contains_key(&Epoch(epoch))
+        let (Some(host), Some(time)) = (&mut self.host, capability.least().copied()) else { return };
+        let moment = Moment(time);
+        if !self.capabilities.contains_key(&moment)
             && let Some(retained) = capability.retain_least(0)
         {
-            self.capabilities.insert(Epoch(epoch), retained);
+            self.capabilities.insert(moment, retained);
         }
-        host.offer(port, Epoch(epoch), batch);
+        host.offer(port, moment, batch);
+    }
+
+    /// Whether what it has made so far waits for its readers: it makes no more.
+    pub fn must_wait(&self) -> bool {
+        self.host.is_some() && self.nodes.last().is_some_and(|root| self.job.edges.is_full(*root))
     }
 
     /// Works on what has arrived; true when there is more to do at once.
-    pub fn run(&mut self, frontier: Epoch) -> bool {
+    pub fn run(&mut self, frontier: Moment) -> bool {
         let Some(mut host) = self.host.take() else { return false };
         let declared = self.job.checkpoints(self.declared, frontier);
         if let Some(last) = declared.last() {
@@ -117,14 +131,14 @@ impl Hosted {
         }
     }
 
-    /// Gives up the capabilities of epochs that are through.
-    pub fn release(&mut self, frontier: Epoch, more: bool) {
-        for epoch in self.done.drain(..) {
-            self.capabilities.remove(&epoch);
+    /// Gives up the capabilities of moments that are through.
+    pub fn release(&mut self, frontier: Moment, more: bool) {
+        for moment in self.done.drain(..) {
+            self.capabilities.remove(&moment);
         }
         match &self.host {
             None => self.capabilities.clear(),
-            Some(_) if !more => self.capabilities.retain(|epoch, _| *epoch >= frontier),
+            Some(_) if !more => self.capabilities.retain(|moment, _| *moment >= frontier),
             Some(_) => {}
         }
     }
@@ -136,25 +150,37 @@ impl Hosted {
 }
 
 impl HostSink for Hosted {
-    fn emit(&mut self, epoch: Epoch, batch: ChangeBatch) {
-        self.emitted.push((epoch, batch));
+    fn taken(&mut self, input: usize, rows: usize) {
+        self.job.edges.taken(self.inputs[input], rows);
     }
 
-    fn reject(&mut self, epoch: Epoch, rejected: Vec<Rejected>) -> Result<()> {
+    fn emit(&mut self, moment: Moment, batch: ChangeBatch) {
+        if let Some(root) = self.nodes.last() {
+            self.job.edges.emitted(*root, &batch);
+        }
+        self.emitted.push((moment, batch));
+    }
+
+    fn reject(&mut self, moment: Moment, rejected: Vec<Rejected>) -> Result<()> {
         let skipped = rejected.len() as u64;
         self.job.metrics.rows_skipped.fetch_add(skipped, std::sync::atomic::Ordering::Relaxed);
-        self.job.letters.write(self.worker, epoch, &rejected)
+        self.job.letters.write(self.worker, moment.epoch(), &rejected)
     }
 
-    fn epoch_done(&mut self, epoch: Epoch) {
-        self.done.push(epoch);
+    fn done(&mut self, moment: Moment) {
+        self.done.push(moment);
     }
 
-    fn checkpoint(&mut self, epoch: Epoch, nodes: &mut [HostNode]) -> Result<()> {
+    fn checkpoint(&mut self, moment: Moment, nodes: &mut [HostNode]) -> Result<()> {
+        let configured = self.engine.config.state_memory_bytes.unwrap_or(usize::MAX);
+        let state_memory_bytes = match self.engine.memory.pressure() {
+            Pressure::None => configured,
+            _ => configured.min(TIGHT_STATE_BYTES),
+        };
         let letters_of = self.is_last.then_some(self.worker);
-        let writes = dump(&self.job, &self.nodes, nodes, letters_of)?;
+        let writes = dump(&self.job, &self.nodes, nodes, letters_of, state_memory_bytes)?;
         let (job, part) = (self.job.id, (self.number, self.worker));
-        self.engine.checkpoint_event(CheckpointEvent::Dump { job, epoch, part, writes });
+        self.engine.checkpoint_event(CheckpointEvent::Dump { job, moment, part, writes });
         Ok(())
     }
 }

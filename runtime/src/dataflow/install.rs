@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
@@ -20,6 +21,11 @@ use crate::feed::Feed;
 use crate::fragments::{Fragment, fragments};
 use crate::graph::Exchange;
 use crate::job::Job;
+use crate::moment::Moment;
+use crate::steps::StepGate;
+
+/// How long a producer rests whose readers are behind.
+const PAUSE: Duration = Duration::from_millis(1);
 
 type InputHandle = TimelyInput<u64, NoopBuilder<Parcel>>;
 type Rows<'s> = Stream<'s, u64, Parcel>;
@@ -34,43 +40,70 @@ pub struct Installed {
     probe: ProbeHandle<u64>,
     /// The frontier that was reported last.
     pub reported: Epoch,
-    /// Every input was fed everything before this epoch.
-    fed: Epoch,
+    /// Every input was fed everything before this moment.
+    fed: Moment,
     /// The last round of feeding left something.
     more: bool,
 }
 
+/// What a round of feeding has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    Nothing,
+    /// Rows that have to wait for those who read them.
+    Waiting,
+    /// Rows that could be fed at once.
+    More,
+}
+
 impl Installed {
-    /// Feeds each input up to `batches` batches below its upper; whether any could take more at once.
-    pub fn feed(&mut self, uppers: &[Epoch], batches: usize) -> Result<bool> {
-        let mut more = false;
-        for ((feed, handle), upper) in self.feeds.iter_mut().zip(uppers) {
-            let mut left = batches;
-            while left > 0 {
-                let Some((epoch, batch)) = feed.next(&self.job, *upper)? else { break };
-                handle.advance_to(epoch.0.max(*handle.time()));
+    /// Feeds each input up to `batches` batches below its upper; what that leaves.
+    pub fn feed(&mut self, uppers: &[Epoch], batches: usize) -> Result<Left> {
+        let mut most = Left::Nothing;
+        let edges = &self.job.edges;
+        for (((feed, handle), upper), input) in self.feeds.iter_mut().zip(uppers).zip(&self.job.inputs) {
+            let mut fed = 0;
+            let left = loop {
+                if edges.is_full(input.node) {
+                    break Left::Waiting;
+                }
+                if fed == batches {
+                    break Left::More;
+                }
+                let Some((moment, batch)) = feed.next(&self.job, *upper)? else { break Left::Nothing };
+                edges.emitted(input.node, &batch);
+                handle.advance_to(moment.0.max(*handle.time()));
                 handle.send_batch(&mut Parcel(Some(batch)));
-                left -= 1;
-            }
-            if left > 0 {
-                handle.advance_to(upper.0.max(*handle.time()));
+                fed += 1;
+            };
+            if left == Left::Nothing {
+                handle.advance_to(feed.reached(&self.job, *upper).0.max(*handle.time()));
             }
             handle.flush();
-            more |= left == 0;
+            most = most.max(left);
         }
-        self.more = more;
-        self.fed = self.feeds.iter().map(|(_, handle)| Epoch(*handle.time())).min().unwrap_or(Epoch::MAX);
-        Ok(more)
+        self.more = most > Left::Nothing;
+        self.fed = self.feeds.iter().map(|(_, handle)| Moment(*handle.time())).min().unwrap_or(Moment::MAX);
+        Ok(most)
+    }
+
+    /// Whether the job's snapshot has just come to its end: feeds on other workers wait for it.
+    pub fn has_completed_backfill(&self) -> bool {
+        self.job.start.steps.as_ref().is_some_and(StepGate::has_just_completed)
     }
 
     /// Whether there is something to feed, or an epoch under way that was fed.
     pub fn is_busy(&self) -> bool {
-        self.more || self.frontier() < self.fed
+        self.more || self.moment() < self.fed
     }
 
     /// Every epoch before it is complete in the job's output, on all workers.
     pub fn frontier(&self) -> Epoch {
-        self.probe.with_frontier(|frontier| Epoch(frontier.first().copied().unwrap_or(u64::MAX)))
+        self.moment().epoch()
+    }
+
+    fn moment(&self) -> Moment {
+        self.probe.with_frontier(|frontier| Moment(frontier.first().copied().unwrap_or(u64::MAX)))
     }
 }
 
@@ -89,14 +122,14 @@ pub fn install(
         .dataflow_named::<u64, _, _>(&job.graph.name, |scope| build(engine, &job, scope, index, &probe));
     let mut feeds = Vec::new();
     for (input, mut handle) in handles.into_iter().enumerate() {
-        handle.advance_to(job.start.first_epoch().0);
+        handle.advance_to(Moment::start_of(job.start.first_epoch()).0);
         match Feed::open(&job, input, index, peers, engine.config.batch_rows) {
             Ok(feed) => feeds.push((feed, handle)),
             Err(error) => engine.fail_job(job.id, error),
         }
     }
     job.opened_by_worker(peers);
-    Installed { dataflow, job, feeds, probe, reported: Epoch::ZERO, fed: Epoch::MAX, more: true }
+    Installed { dataflow, job, feeds, probe, reported: Epoch::ZERO, fed: Moment::MAX, more: true }
 }
 
 fn build(
@@ -148,17 +181,21 @@ fn add_fragment<'s>(
             for (port, receive) in inputs.iter_mut().enumerate() {
                 receive(&mut |capability, batch| hosted.offer(port, &capability, batch));
             }
+            if hosted.must_wait() {
+                activator.activate_after(PAUSE);
+                return;
+            }
             let first = |f: &timely::progress::frontier::MutableAntichain<u64>| f.frontier().first().copied();
             let frontier = frontiers.iter().map(|f| first(f).unwrap_or(u64::MAX)).min().unwrap_or(u64::MAX);
-            let more = hosted.run(Epoch(frontier));
+            let more = hosted.run(Moment(frontier));
             let mut active = output.activate();
-            for (epoch, batch) in hosted.emitted.drain(..) {
-                if let Some(capability) = hosted.capabilities.get(&epoch) {
+            for (moment, batch) in hosted.emitted.drain(..) {
+                if let Some(capability) = hosted.capabilities.get(&moment) {
                     active.session_with_builder(capability).give_container(&mut Parcel(Some(batch)));
                 }
             }
             drop(active);
-            hosted.release(Epoch(frontier), more);
+            hosted.release(Moment(frontier), more);
             if more {
                 activator.activate();
             }

@@ -8,11 +8,14 @@ use crossbeam_channel::Receiver;
 use weir_common::JobId;
 
 use super::Command;
-use super::install::{Installed, install};
+use super::install::{Installed, Left, install};
 use crate::engine::Engine;
 
 /// Batches that one input takes in one round, so that jobs take turns.
 const BATCHES_A_ROUND: usize = 8;
+
+/// How long a worker rests that waits for memory to come back, or for other workers.
+const REST: Duration = Duration::from_millis(1);
 
 /// One worker thread.
 pub struct Worker {
@@ -57,8 +60,15 @@ impl Worker {
                     }
                 }
             }
-            let more = self.feed();
-            let pause = if more { Some(Duration::ZERO) } else { None };
+            if self.engine.must_rest() {
+                std::thread::sleep(REST);
+                continue;
+            }
+            let pause = match self.feed() {
+                Left::More => Some(Duration::ZERO),
+                Left::Waiting => Some(REST),
+                Left::Nothing => None,
+            };
             timely.step_or_park(pause);
             self.look();
         }
@@ -71,18 +81,23 @@ impl Worker {
         }
     }
 
-    /// Feeds each active job a little; whether some of them could take more at once.
-    fn feed(&mut self) -> bool {
-        let mut more = false;
+    /// Feeds each active job a little; what is left of the one that has most.
+    fn feed(&mut self) -> Left {
+        let mut most = Left::Nothing;
         for id in &self.active {
             let Some(installed) = self.jobs.get_mut(id) else { continue };
             let uppers = self.engine.state.lock().input_uppers(*id);
             match installed.feed(&uppers, BATCHES_A_ROUND) {
-                Ok(again) => more |= again,
+                Ok(left) => {
+                    most = most.max(left);
+                    if installed.has_completed_backfill() {
+                        self.engine.workers.pump(&[*id]);
+                    }
+                }
                 Err(error) => self.engine.fail_job(*id, error),
             }
         }
-        more
+        most
     }
 
     /// Reports frontiers that moved, and lets jobs rest whose output is complete up to all that they were fed.

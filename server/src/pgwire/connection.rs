@@ -141,7 +141,7 @@ impl Connection {
                 return self.tell(skips, cancelled()).await;
             }
             frontend::COPY_DATA => {
-                return match self.client.copy_data(&raw.body) {
+                return match self.client.copy_data(&raw.body).await {
                     Ok(()) => Ok(()),
                     Err(error) => self.tell(skips, error).await,
                 };

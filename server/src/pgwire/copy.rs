@@ -55,7 +55,7 @@ impl Client {
     /// Takes a message while a COPY FROM is under way.
     pub(super) async fn copy_message(&mut self, message: FrontendMessage) -> Result<(), Failure> {
         match message {
-            FrontendMessage::CopyData(bytes) => Ok(self.copy_data(&bytes)?),
+            FrontendMessage::CopyData(bytes) => Ok(self.copy_data(&bytes).await?),
             FrontendMessage::CopyDone => self.copy_done().await,
             FrontendMessage::CopyFail(reason) => {
                 let message = format!("COPY from stdin failed: {reason}");
@@ -68,12 +68,12 @@ impl Client {
     }
 
     /// Takes a piece of the text.
-    pub(super) fn copy_data(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) async fn copy_data(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(copying) = &mut self.copying else { return Ok(()) };
         if copying.deadline.is_some_and(|deadline| deadline < Instant::now()) {
             return Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout"));
         }
-        copying.copy.push(bytes)
+        self.session.push_copy(&mut copying.copy, bytes).await
     }
 
     async fn copy_done(&mut self) -> Result<(), Failure> {

@@ -27,6 +27,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Server {
     child: Child,
     folder: TempDir,
+    options: Vec<String>,
     pub port: u16,
     log_may_complain: bool,
 }
@@ -39,28 +40,41 @@ impl Server {
 
     /// The same with more options.
     pub fn start_with(options: &[&str]) -> Server {
-        let folder = TempDir::new().unwrap();
-        let (child, port) = spawn(folder.path(), options);
-        Server { child, folder, port, log_may_complain: false }
+        Server::spawn(options, None)
     }
 
     /// A new server that ends in a panic at a failpoint: `name=actions` of the `fail` crate.
     pub fn start_failing(failpoint: &str) -> Server {
-        let folder = TempDir::new().unwrap();
-        let (child, port) = spawn_in(folder.path(), &[], Some(failpoint));
-        Server { child, folder, port, log_may_complain: false }
+        Server::spawn(&[], Some(failpoint))
     }
 
-    /// Starts it again on the same data after it has ended.
+    /// The same with more options.
+    pub fn start_failing_with(options: &[&str], failpoint: &str) -> Server {
+        Server::spawn(options, Some(failpoint))
+    }
+
+    fn spawn(options: &[&str], failpoint: Option<&str>) -> Server {
+        let folder = TempDir::new().unwrap();
+        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+        let (child, port) = spawn_in(folder.path(), &options, failpoint);
+        Server { child, folder, options, port, log_may_complain: false }
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Starts it again, with the same options on the same data, after it has ended.
     pub fn restart(&mut self) {
-        (self.child, self.port) = spawn(self.folder.path(), &[]);
+        (self.child, self.port) = spawn_in(self.folder.path(), &self.options, None);
     }
 
     /// Kills it and starts it with a failpoint that ends it before it is ready; whether that happened.
     pub fn crash_and_fail_to_start(&mut self, failpoint: &str) -> bool {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let mut command = command(self.folder.path(), &[], Some(failpoint));
+        let mut command = command(self.folder.path(), &self.options, Some(failpoint));
         self.child = command.stdout(Stdio::null()).spawn().unwrap();
         !self.wait().success()
     }
@@ -93,7 +107,7 @@ impl Server {
     pub fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        (self.child, self.port) = spawn(self.folder.path(), &[]);
+        (self.child, self.port) = spawn_in(self.folder.path(), &self.options, None);
     }
 
     /// Sends a signal such as `TERM`.
@@ -140,23 +154,19 @@ pub fn weir() -> Command {
     Command::new(env!("CARGO_BIN_EXE_weir"))
 }
 
-/// Starts a server in a folder and reads the port from what it says when it is ready.
-fn spawn(folder: &Path, options: &[&str]) -> (Child, u16) {
-    spawn_in(folder, options, None)
-}
-
-fn command(folder: &Path, options: &[&str], failpoint: Option<&str>) -> Command {
+fn command(folder: &Path, options: &[String], failpoint: Option<&str>) -> Command {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
     let mut command = weir();
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
-    if !options.contains(&"--workers") {
+    if !options.iter().any(|option| option == "--workers") {
         command.args(["--workers", "2"]);
     }
     command.args(options).envs(failpoint.map(|f| ("FAILPOINTS", f))).stderr(log);
     command
 }
 
-fn spawn_in(folder: &Path, options: &[&str], failpoint: Option<&str>) -> (Child, u16) {
+/// Starts a server in a folder and reads the port from what it says when it is ready.
+fn spawn_in(folder: &Path, options: &[String], failpoint: Option<&str>) -> (Child, u16) {
     let mut child = command(folder, options, failpoint).stdout(Stdio::piped()).spawn().unwrap();
     let stdout = child.stdout.take().unwrap();
     let (sender, receiver) = mpsc::channel();

@@ -178,7 +178,7 @@ impl RelationStore {
         let mut batch = WriteBatch::default();
         index.entries.flush_rows(upto, &mut batch)?;
         self.backend.write(batch)?;
-        index.entries.rows_flushed(upto);
+        index.entries.replace_base(upto, Some(upto));
         let mut versions = self.versions.write();
         let mut indexes = versions.indexes.to_vec();
         indexes.iter_mut().filter(|i| i.store.id() == id).for_each(|i| i.is_complete = true);

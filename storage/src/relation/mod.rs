@@ -286,14 +286,23 @@ impl RelationStore {
     /// The batch of `flush(upto)` is durable: new readers find it in the base, and its memory is let go with
     /// the last old reader.
     pub fn flushed(&self, upto: Epoch) {
-        self.rows_flushed(upto);
-        // After the rows: the base of an index is never ahead of theirs.
-        let indexes = Arc::clone(&self.versions.read().indexes);
-        let complete = indexes.iter().filter(|index| index.is_complete);
-        complete.for_each(|index| index.store.entries.rows_flushed(upto));
+        self.replace_bases(upto, Some(upto));
     }
 
-    fn rows_flushed(&self, upto: Epoch) {
+    /// As [`RelationStore::flushed`], in the middle of epoch `upto`: what comes of it later is shown too.
+    pub fn flushed_in_part(&self, upto: Epoch) {
+        self.replace_bases(upto, None);
+    }
+
+    fn replace_bases(&self, upto: Epoch, complete: Option<Epoch>) {
+        self.replace_base(upto, complete);
+        // After the rows: the base of an index is never ahead of theirs.
+        let indexes = Arc::clone(&self.versions.read().indexes);
+        let kept = indexes.iter().filter(|index| index.is_complete);
+        kept.for_each(|index| index.store.entries.replace_base(upto, complete));
+    }
+
+    fn replace_base(&self, upto: Epoch, complete: Option<Epoch>) {
         let base = self.backend.snapshot();
         let (first, newest) = {
             let versions = self.versions.read();
@@ -310,10 +319,20 @@ impl RelationStore {
         let rows = std::mem::take(&mut *self.flushing.lock());
         let mut versions = self.versions.write();
         versions.base = base;
-        versions.base_epoch = upto;
+        versions.base_epoch = complete.unwrap_or(versions.base_epoch);
         versions.base_rows += rows;
         versions.first = first;
         self.changed_rows.fetch_sub(rows, Ordering::Relaxed);
+    }
+
+    /// Forgets the changes since the base: their job has failed, and what it starts next is another.
+    pub fn clear(&self) {
+        let empty = Arc::new(Generation::default());
+        let mut versions = self.versions.write();
+        versions.newest.seal(empty.clone());
+        (versions.first, versions.newest) = (empty.clone(), empty);
+        self.changed_rows.store(0, Ordering::Relaxed);
+        versions.indexes.iter().for_each(|index| index.store.entries.clear());
     }
 
     /// How many rows there are, duplicates counted; exact when every delete met its row.

@@ -40,6 +40,8 @@ pub struct CopyIn {
     /// Whether the end mark was read.
     ended: bool,
     rows: Vec<RecordBatch>,
+    /// Of `rows`.
+    held_bytes: usize,
 }
 
 /// Records of one batch: their texts by column, and where each stands.
@@ -73,12 +75,18 @@ impl CopyIn {
             line: 0,
             ended: false,
             rows: Vec::new(),
+            held_bytes: 0,
         })
     }
 
     /// Columns that a record has.
     pub fn columns(&self) -> usize {
         self.columns.len()
+    }
+
+    /// Bytes of the rows that have come, in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     pub(super) fn table(&self) -> ObjectId {
@@ -94,7 +102,9 @@ impl CopyIn {
         if self.pending.len() < self.enough {
             return Ok(());
         }
+        let before = self.rows.len();
         self.decode(Rest::MayFollow)?;
+        self.held_bytes += self.rows[before..].iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         // A record longer than a chunk is looked for again when twice as much is there.
         self.enough = CHUNK_BYTES.max(self.pending.len() * 2);
         Ok(())

@@ -39,6 +39,12 @@ impl Session {
         CopyIn::new(object, table, copy, options).map(|copy| Outcome::CopyIn(Box::new(copy)))
     }
 
+    /// Takes a piece of a COPY's text, when there is memory for it; else 53200 after a while.
+    pub async fn push_copy(&self, copy: &mut CopyIn, text: &[u8]) -> Result<()> {
+        copy.push(text)?;
+        self.env.room_for(copy.held_bytes()).await
+    }
+
     /// Ends a COPY FROM STDIN whose text has all come: writes its rows. Tag: `COPY n`. An error fails the
     /// transaction block.
     pub async fn finish_copy(&mut self, copy: Box<CopyIn>) -> Result<Outcome> {

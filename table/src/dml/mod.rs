@@ -95,6 +95,8 @@ impl Session {
         if writes.is_empty() && draft.is_none() {
             return Ok(());
         }
+        let changes = writes.iter().flat_map(|write| &write.changes);
+        self.env.room_for(changes.map(ChangeBatch::memory_size).sum()).await?;
         let env = Arc::clone(&self.env);
         let committed = tokio::spawn(async move {
             let committed = match draft {

@@ -1,7 +1,8 @@
 //! `BatchEngine`: DataFusion, set up once for a server.
 //!
 //! Place in the flow: every SELECT and every query part of DML runs through [`BatchEngine::stream`]. Invariant:
-//! all batch queries together stay within one memory pool; what can spill does, what cannot fails with 53200.
+//! all batch queries together stay within one memory pool, and take no more of it while the process is close to its
+//! limit; what can spill does, what cannot fails with 53200.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -16,10 +17,12 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionConfig;
-use weir_common::Result;
 use weir_common::config::EngineConfig;
+use weir_common::{MemoryWatch, Result};
 use weir_exec::error::from_datafusion;
 use weir_planner::rules::null_safe::null_safe;
+
+use super::pool::WatchedPool;
 
 /// Consumers named in the message of a query that ran out of memory.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -31,9 +34,9 @@ pub struct BatchEngine {
 
 impl BatchEngine {
     /// An engine that spills below the data folder and takes at most half of the memory limit.
-    pub fn new(config: &EngineConfig) -> Result<BatchEngine> {
-        let pool =
-            TrackConsumersPool::new(FairSpillPool::new(config.memory_limit_bytes / 2), CONSUMERS_NAMED);
+    pub fn new(config: &EngineConfig, memory: &Arc<MemoryWatch>) -> Result<BatchEngine> {
+        let pool = WatchedPool::new(FairSpillPool::new(config.memory_limit_bytes / 2), Arc::clone(memory));
+        let pool = TrackConsumersPool::new(pool, CONSUMERS_NAMED);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_temp_file_path(spill_folder(&config.data_dir))

@@ -13,6 +13,7 @@ mod direct;
 mod engine;
 mod kept;
 mod overlay;
+mod pool;
 mod provider;
 mod rows;
 mod scan;
@@ -86,7 +87,8 @@ impl Session {
         query: &BoundQuery,
         purpose: Purpose,
     ) -> Result<Vec<RecordBatch>> {
-        self.query_stream(query, purpose).await?.try_collect().await
+        let rows = self.query_stream(query, purpose).await?;
+        self.collect(rows).await
     }
 
     /// All rows of a query over rows that a statement gives.
@@ -96,7 +98,19 @@ impl Session {
         given: &[RecordBatch],
     ) -> Result<Vec<RecordBatch>> {
         let plan = self.plan_over(query, Purpose::Write, given).await?;
-        self.run_plan(query, &plan).await?.try_collect().await
+        let rows = self.run_plan(query, &plan).await?;
+        self.collect(rows).await
+    }
+
+    /// All rows of a stream, as long as there is memory for them.
+    async fn collect(&self, mut rows: RowStream) -> Result<Vec<RecordBatch>> {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = rows.try_next().await? {
+            bytes += batch.get_array_memory_size();
+            self.env.room_for(bytes).await?;
+            all.push(batch);
+        }
+        Ok(all)
     }
 
     /// The query's plan over the relations as they are now.

@@ -8,11 +8,13 @@
 //! ```text
 //!   on_batch      keys → ids;  newly touched ids: evaluate, remember;  calls.update(ids)
 //!   on_epoch_end  touched ids: evaluate, compare with remembered, emit −old +new      (emit.rs)
-//!   checkpoint    dirty ids → entries; groups without rows are deleted and their ids freed  (persist.rs)
+//!   checkpoint    dirty ids → entries; groups without rows are deleted  (persist.rs)
+//!   shed          groups that this checkpoint did not write are forgotten; the next batch that has one of them
+//!                 reads it again  (shed.rs)
 //! ```
 //!
-//! Invariants: between epochs a group has a row count above zero or waits for the checkpoint that deletes it;
-//! what a group without rows leaves in accumulators equals the state of a new one. The global row exists from
+//! Invariants: between epochs a group has a row count above zero, or waits for the checkpoint that deletes it and the
+//! one after: till then its entry may still be read; what a group without rows leaves in accumulators equals the state of a new one. The global row exists from
 //! the first epoch end on, at the worker that owns the key group of the empty key.
 
 mod accumulator;
@@ -33,6 +35,7 @@ mod ordered_bags;
 mod ordered_set;
 mod ordered_value;
 mod persist;
+mod shed;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ use weir_common::{ChangeBatch, Epoch, Result};
 
 use self::call::{Call, Input};
 use self::emit::TouchedGroups;
+use self::shed::Shedding;
 use super::positional_schema;
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateWriter};
 use crate::spec::{AggregateCall, ChangelogMode};
@@ -55,6 +59,8 @@ const TOUCHED: u8 = 1;
 const DIRTY: u8 = 2;
 /// The last checkpoint has an entry of the group.
 const PERSISTED: u8 = 4;
+/// All of the group is in memory, and there is no entry of it. Every group in memory has a flag.
+const ABSENT: u8 = 8;
 
 /// The streaming GROUP BY operator.
 pub struct Aggregate {
@@ -69,6 +75,11 @@ pub struct Aggregate {
     touched: TouchedGroups,
     /// Groups with the flag `DIRTY`.
     dirty: Vec<u32>,
+    /// What the last checkpoint wrote, and what it deleted.
+    written: Vec<u32>,
+    deleted: Vec<u32>,
+    /// What it takes to let go of groups.
+    shedding: Shedding,
     /// Of an aggregate without group columns: what became of its row.
     global: GlobalRow,
     ids: Vec<u32>,
@@ -106,6 +117,9 @@ impl Aggregate {
             calls: calls.iter().map(|call| Call::new(call, mode, input)).collect::<Result<_>>()?,
             touched: TouchedGroups::new(calls.len()),
             dirty: Vec::new(),
+            written: Vec::new(),
+            deleted: Vec::new(),
+            shedding: Shedding::new(calls, mode, input),
             global: GlobalRow::Elsewhere,
             ids: Vec::new(),
         })
@@ -150,7 +164,6 @@ impl Aggregate {
     }
 
     fn take_in(&mut self, ids: &[u32], batch: &ChangeBatch) -> Result<()> {
-        self.resize();
         self.touch(ids)?;
         match batch.ops.as_deref() {
             None => ids.iter().for_each(|id| self.rows[*id as usize] += 1),
@@ -163,6 +176,7 @@ impl Aggregate {
 
 impl Operator for Aggregate {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
+        self.shedding.durable = Some(cx.durable.clone());
         self.restore(cx)
     }
 
@@ -170,6 +184,10 @@ impl Operator for Aggregate {
         let keys: Vec<ArrayRef> = self.group.iter().map(|column| batch.columns()[*column].clone()).collect();
         let mut ids = std::mem::take(&mut self.ids);
         self.keys.upsert(&keys, batch.len(), &mut ids)?;
+        self.resize();
+        if self.shedding.is_incomplete {
+            self.read_again(&ids)?;
+        }
         self.take_in(&ids, &batch)?;
         self.ids = ids;
         Ok(Flow::Done)
@@ -193,11 +211,16 @@ impl Operator for Aggregate {
         self.persist(state)
     }
 
+    fn shed(&mut self) -> Result<()> {
+        self.let_go()
+    }
+
     fn memory_bytes(&self) -> usize {
         self.keys.memory_bytes()
             + self.rows.capacity() * 8
             + self.flags.capacity()
             + (self.dirty.capacity() + self.ids.capacity()) * 4
+            + (self.written.capacity() + self.deleted.capacity()) * 4
             + self.touched.memory_bytes()
             + self.calls.iter().map(Call::memory_bytes).sum::<usize>()
     }

@@ -18,11 +18,11 @@ use weir_common::{Error, KeyGroup, Result};
 
 use super::accumulator::{Accumulator, Rows, Times, gather_i64, merge_i64};
 use super::call::{Accumulated, Call};
-use super::{Aggregate, DIRTY, GlobalRow, PERSISTED};
+use super::{ABSENT, Aggregate, GlobalRow, PERSISTED};
 use crate::operator::{OpenContext, StateTable, StateWriter};
 use crate::operators::checkpoint::{CHUNK_ROWS, scan_chunks, storage_order};
 
-const GROUPS: StateTable = StateTable(0);
+pub(super) const GROUPS: StateTable = StateTable(0);
 const ROW_COUNT_COLUMN: u16 = 1;
 /// Column ids of a call's state start at a multiple of this.
 const CALL_COLUMNS: u16 = 16;
@@ -36,10 +36,23 @@ impl Aggregate {
                 values.checkpoint(&self.keys, value_table(c)?, state)?;
             }
         }
+        self.forget_deleted();
         let dirty = std::mem::take(&mut self.dirty);
         let (live, dead): (Vec<u32>, Vec<u32>) = dirty.into_iter().partition(|id| self.is_live(*id));
         self.write_groups(&live, state)?;
-        self.delete_groups(&dead, state)
+        self.delete_groups(&dead, state)?;
+        (self.written, self.deleted) = (live, dead);
+        Ok(())
+    }
+
+    /// Frees the groups that the checkpoint before this one deleted, unless they have come back.
+    fn forget_deleted(&mut self) {
+        for id in std::mem::take(&mut self.deleted) {
+            if self.flags[id as usize] == ABSENT {
+                self.flags[id as usize] = 0;
+                self.keys.remove(id);
+            }
+        }
     }
 
     fn is_live(&self, id: u32) -> bool {
@@ -52,17 +65,22 @@ impl Aggregate {
         let codec = self.codec()?;
         for chunk in order.chunks(CHUNK_ROWS) {
             let ordered: Vec<u32> = chunk.iter().map(|(_, at)| ids[*at as usize]).collect();
-            let mut columns: Vec<ArrayRef> = vec![Arc::new(gather_i64(&self.rows, &ordered))];
-            for accumulator in self.calls.iter().filter_map(Call::accumulator) {
-                columns.extend(accumulator.save(&ordered)?);
-            }
-            let values = codec.encode(&columns)?;
+            let values = codec.encode(&self.saved(&ordered)?)?;
             for (i, (key_group, at)) in chunk.iter().enumerate() {
                 state.put(GROUPS, *key_group, keys.row(*at as usize), values.row(i));
             }
         }
-        ids.iter().for_each(|id| self.flags[*id as usize] = self.flags[*id as usize] & !DIRTY | PERSISTED);
+        ids.iter().for_each(|id| self.flags[*id as usize] = PERSISTED);
         Ok(())
+    }
+
+    /// The state of groups, in the columns of their entries.
+    pub(super) fn saved(&self, ids: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(gather_i64(&self.rows, ids))];
+        for accumulator in self.calls.iter().filter_map(Call::accumulator) {
+            columns.extend(accumulator.save(ids)?);
+        }
+        Ok(columns)
     }
 
     fn delete_groups(&mut self, ids: &[u32], state: &mut dyn StateWriter) -> Result<()> {
@@ -72,8 +90,7 @@ impl Aggregate {
             if self.flags[id as usize] & PERSISTED != 0 {
                 state.delete(GROUPS, key_group, keys.row(at as usize));
             }
-            self.flags[id as usize] = 0;
-            self.keys.remove(id);
+            self.flags[id as usize] = ABSENT;
         }
         Ok(())
     }
@@ -84,6 +101,9 @@ impl Aggregate {
         let codec = self.codec()?;
         let mut ids = Vec::with_capacity(CHUNK_ROWS);
         scan_chunks(cx.state, GROUPS, &mut |keys, values| {
+            if self.stays_on_disk(cx.state) {
+                return Ok(());
+            }
             let columns = if self.group.is_empty() { Vec::new() } else { encoder.decode(keys)? };
             self.keys.upsert(&columns, keys.len(), &mut ids)?;
             self.restore_groups(&ids, &codec.decode(values)?)
@@ -96,7 +116,7 @@ impl Aggregate {
         Ok(())
     }
 
-    fn restore_groups(&mut self, ids: &[u32], columns: &[ArrayRef]) -> Result<()> {
+    pub(super) fn restore_groups(&mut self, ids: &[u32], columns: &[ArrayRef]) -> Result<()> {
         self.resize();
         merge_i64(&columns[0], ids, |id, count| self.rows[id] = count);
         ids.iter().for_each(|id| self.flags[*id as usize] = PERSISTED);
@@ -124,7 +144,7 @@ impl Aggregate {
     }
 
     /// The format of a group's entry.
-    fn codec(&self) -> Result<RowCodec> {
+    pub(super) fn codec(&self) -> Result<RowCodec> {
         let mut columns = vec![(ROW_COUNT_COLUMN, DataType::Int64)];
         for (c, call) in self.calls.iter().enumerate() {
             let types = call.accumulator().map_or(Vec::new(), Accumulator::state_types);

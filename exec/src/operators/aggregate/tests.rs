@@ -99,7 +99,8 @@ fn results(rows: &[&Row], value: &DataType) -> Vec<String> {
     ]
 }
 
-fn model(rows: &[Row], group: &[usize], value: &DataType) -> Net {
+fn model(rows: &[Row], case: &Case) -> Net {
+    let Case { group, value, calls, .. } = case;
     let mut groups: BTreeMap<Vec<String>, Vec<&Row>> = BTreeMap::new();
     if group.is_empty() {
         groups.insert(Vec::new(), Vec::new());
@@ -111,7 +112,11 @@ fn model(rows: &[Row], group: &[usize], value: &DataType) -> Net {
     }
     groups
         .into_iter()
-        .map(|(key, rows)| (key.into_iter().chain(results(&rows, value)).collect(), 1))
+        .map(|(key, rows)| {
+            let results = results(&rows, value);
+            let chosen = calls.iter().map(|call| results[*call].clone());
+            (key.into_iter().chain(chosen).collect(), 1)
+        })
         .collect()
 }
 
@@ -127,6 +132,7 @@ fn steps(deletes: u32) -> impl Strategy<Value = Vec<Step>> {
         deletes => any::<usize>().prop_map(|at| Step::Delete(0, at)),
         2 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
+        1 => any::<bool>().prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }
@@ -136,14 +142,21 @@ struct Case {
     keys: DataType,
     value: DataType,
     mode: ChangelogMode,
+    /// Positions in `all_calls`.
+    calls: Vec<usize>,
 }
 
+/// Calls that keep no values when the input deletes: an aggregate of these alone sheds groups.
+const SHEDDING: [usize; 5] = [0, 1, 2, 3, 8];
+
 fn check(case: Case, steps: &[Step], batch_rows: usize, shuffle: u64) {
-    let input = [case.keys.clone(), case.keys, case.value.clone(), DataType::Boolean];
-    let spec = spec(&case.group, all_calls(&case.value), case.mode, &input);
+    let input = [case.keys.clone(), case.keys.clone(), case.value.clone(), DataType::Boolean];
+    let all = all_calls(&case.value);
+    let calls = case.calls.iter().map(|c| all[*c].clone()).collect();
+    let spec = spec(&case.group, calls, case.mode, &input);
     let mut harness = Harness::new(spec, vec![case.group.clone()], 2).unwrap();
     harness.fuel = 3;
-    let model = |rows: &[Vec<Row>]| Ok(model(&rows[0], &case.group, &case.value));
+    let model = |rows: &[Vec<Row>]| Ok(model(&rows[0], &case));
     DeltaCheck { harness, model: &model, batch_rows, shuffle }.run(steps).unwrap();
 }
 
@@ -168,7 +181,17 @@ proptest! {
         group in prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![1, 0])],
         keys in key_types(), value in value_types(), steps in steps(6), batch_rows in 1usize..20, shuffle: u64,
     ) {
-        check(Case { group, keys, value, mode: ChangelogMode::Retract }, &steps, batch_rows, shuffle);
+        let calls = (0..10).collect();
+        check(Case { group, keys, value, mode: ChangelogMode::Retract, calls }, &steps, batch_rows, shuffle);
+    }
+
+    #[test]
+    fn groups_that_were_let_go_are_read_again(
+        group in prop_oneof![Just(vec![0]), Just(vec![1, 0])], keys in key_types(), value in value_types(),
+        steps in steps(6), batch_rows in 1usize..20, shuffle: u64,
+    ) {
+        let calls = SHEDDING.to_vec();
+        check(Case { group, keys, value, mode: ChangelogMode::Retract, calls }, &steps, batch_rows, shuffle);
     }
 
     #[test]
@@ -177,7 +200,8 @@ proptest! {
         keys in key_types(), value in value_types(), steps in steps(0), batch_rows in 1usize..20, shuffle: u64,
     ) {
         let steps: Vec<Step> = steps.into_iter().filter(|step| !matches!(step, Step::Delete(..))).collect();
-        check(Case { group, keys, value, mode: ChangelogMode::AppendOnly }, &steps, batch_rows, shuffle);
+        let calls = (0..10).filter(|call| ![6, 7].contains(call)).collect();
+        check(Case { group, keys, value, mode: ChangelogMode::AppendOnly, calls }, &steps, batch_rows, shuffle);
     }
 }
 
@@ -284,4 +308,27 @@ fn a_delete_without_an_insert_is_noticed() {
     let value = DataType::Int64;
     let mut counts = harness(vec![], value.clone());
     assert_eq!(epoch(&mut counts, "- 1 1", &value).unwrap_err().state(), SqlState::INTERNAL_ERROR);
+}
+
+#[test]
+fn memory_shrinks_when_groups_are_let_go() {
+    let value = DataType::Int64;
+    let sum = call(AggregateFunction::Sum, Some(1), DataType::Decimal128(38, 0));
+    let mut sums = harness(vec![sum], value.clone());
+    let rows = |keys: std::ops::Range<i64>| keys.map(|key| format!("+ {key} 1\n")).collect::<String>();
+    epoch(&mut sums, &rows(0..20_000), &value).unwrap();
+    let full = sums.memory_bytes();
+    sums.shed(false).unwrap();
+    assert!(sums.memory_bytes() >= full / 2, "what the checkpoint wrote may not be readable yet");
+    epoch(&mut sums, &rows(0..100), &value).unwrap();
+    sums.shed(false).unwrap();
+    assert!(sums.memory_bytes() < full / 20, "{} of {full}", sums.memory_bytes());
+    epoch(&mut sums, &rows(50..150), &value).unwrap();
+    let types = [DataType::Int64, DataType::Decimal128(38, 0)];
+    let changed = |key: i64| {
+        let before = if key < 100 { 2 } else { 1 };
+        format!("- {key} {before}\n+ {key} {}\n", before + 1)
+    };
+    let expected = changes(&(50..150).map(changed).collect::<String>(), &types).unwrap();
+    assert_eq!(net(&sums.output).unwrap(), net(&[expected]).unwrap());
 }

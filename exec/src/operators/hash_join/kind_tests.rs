@@ -108,6 +108,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         7 => (0usize..2, any::<usize>()).prop_map(|(port, at)| Step::Delete(port, at)),
         3 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
+        2 => any::<bool>().prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }

@@ -10,6 +10,7 @@
 //!         ─► other side: walk the chains → pairs of (row, slot)    (probe.rs, count.rs)
 //!              ─► residual filter over the pairs ─► gather the projected columns
 //!   end of the epoch ─► rows that show by the number of their matches (matches.rs, transitions.rs)
+//!   checkpoint ─► rows that changed (persist.rs); keys without rows go, all but recent ones may (shed.rs)
 //! ```
 //! A side stores only columns that the projection or the filter reads, and no key column whose value the other
 //! side's key has anyway (`layout.rs`). Rows that only differ elsewhere are duplicates then: rows carry
@@ -26,6 +27,7 @@ mod layout;
 mod matches;
 mod persist;
 mod probe;
+mod shed;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -40,13 +42,14 @@ use weir_common::{ChangeBatch, Epoch, Error, Result};
 use self::layout::Layout;
 use self::matches::{Preserved, Totals};
 use self::probe::Probe;
+use self::shed::Residence;
 use self::side::JoinSide;
 use self::transitions::Transitions;
 use super::positional_schema;
 use crate::compile::{CompiledExpr, compile};
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateTable, StateWriter};
 use crate::spec::{ChangelogMode, JoinKind, NodeSpec, OperatorSpec};
-use crate::state::{KeyTable, NONE};
+use crate::state::KeyTable;
 
 /// The streaming join operator.
 pub struct HashJoin {
@@ -63,8 +66,8 @@ pub struct HashJoin {
     probe: Option<Probe>,
     /// The end of an epoch that goes on.
     transitions: Option<Transitions>,
-    /// Keys that had no row on one side at some time of this epoch; an inner join drops keys at once.
-    emptied: Vec<u32>,
+    /// Which keys are in memory.
+    residence: Residence,
 }
 
 impl HashJoin {
@@ -103,7 +106,7 @@ impl HashJoin {
             keys: KeyTable::new(&key_types)?,
             probe: None,
             transitions: None,
-            emptied: Vec::new(),
+            residence: Residence::new(spec),
         })
     }
 
@@ -114,18 +117,10 @@ impl HashJoin {
         let mut ids = Vec::with_capacity(batch.len());
         self.keys.upsert(&keys, batch.len(), &mut ids)?;
         self.sides.iter_mut().for_each(|s| s.reserve_keys(self.keys.id_bound()));
+        self.touch(&ids)?;
         let stored: Vec<ArrayRef> =
             self.layout.stored[side].iter().map(|c| batch.columns()[*c].clone()).collect();
-        let emptied = self.sides[side].insert(&ids, &stored, batch.ops.as_deref(), &self.keys)?;
-        if self.kind != JoinKind::Inner {
-            self.emptied.extend(emptied);
-            return Ok(ids);
-        }
-        for id in emptied {
-            if self.sides.iter().all(|s| s.head(id) == NONE) {
-                self.keys.remove(id);
-            }
-        }
+        self.sides[side].insert(&ids, &stored, batch.ops.as_deref(), &self.keys)?;
         Ok(ids)
     }
 
@@ -145,6 +140,7 @@ impl HashJoin {
 
 impl Operator for HashJoin {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
+        self.residence.open(cx);
         self.restore(cx)?;
         self.recount()
     }
@@ -183,11 +179,18 @@ impl Operator for HashJoin {
     }
 
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
-        self.persist(state)
+        self.persist(state)?;
+        self.settle();
+        Ok(())
+    }
+
+    fn shed(&mut self) -> Result<()> {
+        self.let_go()
     }
 
     fn memory_bytes(&self) -> usize {
         self.keys.memory_bytes()
+            + self.residence.memory_bytes()
             + self.sides.iter().map(JoinSide::memory_bytes).sum::<usize>()
             + self.probe.as_ref().map_or(0, Probe::memory_bytes)
     }

@@ -30,12 +30,17 @@ impl HashJoin {
             let mut ids = Vec::with_capacity(CHUNK_ROWS);
             scan_chunks(cx.state, self.sides[side].table, &mut |keys, values| {
                 let (prefixes, sequences) = split_sequences(keys)?;
+                self.sides[side].number_above(&sequences);
+                if self.stays_on_disk(cx.state)? {
+                    return Ok(());
+                }
                 let columns = if key_types.is_empty() { Vec::new() } else { encoder.decode(&prefixes)? };
                 self.keys.upsert(&columns, keys.len(), &mut ids)?;
                 self.sides.iter_mut().for_each(|s| s.reserve_keys(self.keys.id_bound()));
+                self.residence.resident(&ids, self.keys.id_bound());
                 let columns = codec.decode(values)?;
                 let weights = decode_weights(&columns[0]);
-                self.sides[side].restore(&ids, &columns[1..], &weights, &sequences)
+                self.sides[side].add_saved(&ids, &columns[1..], &weights, &sequences)
             })?;
         }
         Ok(())
@@ -82,10 +87,9 @@ impl JoinSide {
         match &mut self.journal {
             Journal::AppendOnly(appended) => {
                 let ids = std::mem::take(&mut appended.keys);
-                let first = appended.first_slot;
-                appended.first_slot += ids.len() as u32;
+                let slots = std::mem::take(&mut appended.slots).into_iter().flatten().collect();
                 let sequences = self.next_sequence - ids.len() as u64..self.next_sequence;
-                Unsaved { slots: (first..appended.first_slot).collect(), ids, sequences: sequences.collect() }
+                Unsaved { slots, ids, sequences: sequences.collect() }
             }
             Journal::Retract(retraction) => {
                 retraction.saved_below = self.next_sequence;

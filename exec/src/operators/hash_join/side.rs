@@ -10,6 +10,8 @@
 //! under one key, also after the owner has changed. Numbers grow, hence a row was written by the last
 //! checkpoint exactly when its number is below the mark that the checkpoint left.
 
+use std::ops::Range;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use weir_common::key::EncodedKeys;
@@ -49,12 +51,24 @@ pub(super) enum Journal {
     Retract(Box<Retraction>),
 }
 
-/// Rows that were added since the last checkpoint: all slots from a first one on.
+/// Rows that were added since the last checkpoint.
 #[derive(Default)]
 pub(super) struct Appended {
-    pub first_slot: u32,
-    /// Key of each slot from `first_slot` on.
+    /// Their slots, which grow; between the ranges lie rows that were read again.
+    pub slots: Vec<Range<u32>>,
+    /// The key of each.
     pub keys: Vec<u32>,
+}
+
+impl Appended {
+    fn add(&mut self, ids: &[u32], slots: &[u32]) {
+        self.keys.extend_from_slice(ids);
+        let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return };
+        match self.slots.last_mut() {
+            Some(range) if range.end == *first => range.end = last + 1,
+            _ => self.slots.push(*first..last + 1),
+        }
+    }
 }
 
 /// What an input that deletes needs to know by slot.
@@ -139,7 +153,7 @@ impl JoinSide {
         }
     }
 
-    /// Takes rows in by key id, stored columns and op; the keys whose chains became empty, each once.
+    /// Takes rows in by key id, stored columns and op.
     /// A row of a preserved side stays in its chain until [`JoinSide::end_epoch`], even if none is left of it.
     pub fn insert(
         &mut self,
@@ -147,31 +161,39 @@ impl JoinSide {
         stored: &[ArrayRef],
         ops: Option<&[i8]>,
         keys: &KeyTable,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<()> {
         let mut slots = std::mem::take(&mut self.slots);
         self.rows.insert(stored, ids.len(), &mut slots)?;
         self.next.resize(self.rows.slot_bound(), NONE);
         if let Some(totals) = &mut self.totals {
             ids.iter().enumerate().for_each(|(row, id)| totals.add(*id, ops.map_or(1, |ops| ops[row])));
         }
-        let emptied = match &mut self.journal {
+        match &mut self.journal {
             Journal::AppendOnly(appended) => {
                 if ops.is_some() {
                     return Err(Error::internal("a row was deleted from an append-only input of a join"));
                 }
-                appended.keys.extend_from_slice(ids);
+                appended.add(ids, &slots);
                 link_all(&mut self.heads, &mut self.next, ids, &slots);
                 self.next_sequence += ids.len() as u64;
-                Vec::new()
             }
             Journal::Retract(_) => self.apply(ids, stored, ops, &slots, keys)?,
-        };
+        }
         self.slots = slots;
-        Ok(emptied)
+        Ok(())
     }
 
-    /// Adds restored rows.
-    pub fn restore(
+    /// Rows of the last checkpoint have these numbers: new ones get higher ones.
+    pub fn number_above(&mut self, sequences: &[u64]) {
+        let highest = sequences.iter().max().map_or(0, |highest| highest + 1);
+        self.next_sequence = self.next_sequence.max(highest);
+        if let Journal::Retract(retraction) = &mut self.journal {
+            retraction.saved_below = self.next_sequence;
+        }
+    }
+
+    /// Adds rows that are on disk, and were not in memory.
+    pub fn add_saved(
         &mut self,
         ids: &[u32],
         stored: &[ArrayRef],
@@ -181,8 +203,6 @@ impl JoinSide {
         let mut slots = Vec::with_capacity(ids.len());
         self.rows.insert(stored, ids.len(), &mut slots)?;
         self.next.resize(self.rows.slot_bound(), NONE);
-        let highest = sequences.iter().max().map_or(0, |highest| highest + 1);
-        self.next_sequence = self.next_sequence.max(highest);
         if let Some(totals) = &mut self.totals {
             ids.iter().zip(weights).for_each(|(id, weight)| totals.restore(*id, *weight));
         }
@@ -190,16 +210,14 @@ impl JoinSide {
             preserved.reserve(self.rows.slot_bound());
         }
         match &mut self.journal {
-            Journal::AppendOnly(appended) => {
+            Journal::AppendOnly(_) => {
                 if weights.iter().any(|weight| *weight != 1) {
                     return Err(Error::corrupted("a row of an append-only join input has a weight"));
                 }
-                appended.first_slot = self.rows.slot_bound() as u32;
                 link_all(&mut self.heads, &mut self.next, ids, &slots);
             }
             Journal::Retract(retraction) => {
                 retraction.resize(self.rows.slot_bound());
-                retraction.saved_below = self.next_sequence;
                 let tags = row_tags(ids, stored)?;
                 for (row, slot) in slots.iter().enumerate() {
                     retraction.link(&mut self.heads, &mut self.next, *slot, ids[row], tags[row]);
@@ -219,14 +237,14 @@ impl JoinSide {
         ops: Option<&[i8]>,
         slots: &[u32],
         keys: &KeyTable,
-    ) -> Result<Vec<u32>> {
-        let Journal::Retract(retraction) = &mut self.journal else { return Ok(Vec::new()) };
+    ) -> Result<()> {
+        let Journal::Retract(retraction) = &mut self.journal else { return Ok(()) };
         retraction.resize(self.rows.slot_bound());
         if let Some(preserved) = &mut self.preserved {
             preserved.begin_batch(ids.len(), self.rows.slot_bound());
         }
         let tags = row_tags(ids, stored)?;
-        let (mut emptied, mut dead) = (Vec::new(), Vec::new());
+        let mut dead = Vec::new();
         for (row, (slot, id)) in slots.iter().zip(ids).enumerate() {
             let op = ops.map_or(1, |ops| i32::from(ops[row]));
             let rows = &self.rows;
@@ -266,29 +284,23 @@ impl JoinSide {
             if saved {
                 dead.push((*id, sequence));
             }
-            if self.heads[*id as usize] == NONE {
-                emptied.push(*id);
-            }
         }
-        retraction.bury(&dead, keys)?;
-        emptied.sort_unstable();
-        emptied.dedup();
-        Ok(emptied)
+        retraction.bury(&dead, keys)
     }
 
-    /// Forgets what changed in the epoch, and the rows of which none is left; the keys whose chains became empty.
-    pub fn end_epoch(&mut self, keys: &KeyTable) -> Result<Vec<u32>> {
+    /// Forgets what changed in the epoch, and the rows of which none is left.
+    pub fn end_epoch(&mut self, keys: &KeyTable) -> Result<()> {
         if let Some(totals) = &mut self.totals {
             totals.end_epoch();
         }
         let (Some(preserved), Journal::Retract(retraction)) = (&mut self.preserved, &mut self.journal) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let mut slots = preserved.end_epoch();
         slots.retain(|slot| retraction.weights[*slot as usize] == 0);
         let ids: Vec<u32> = slots.iter().map(|slot| retraction.keys[*slot as usize]).collect();
         let tags = row_tags(&ids, &self.rows.gather_all(&slots)?)?;
-        let (mut emptied, mut dead) = (Vec::new(), Vec::new());
+        let mut dead = Vec::new();
         for ((slot, id), tag) in slots.into_iter().zip(ids).zip(tags) {
             retraction.unlink(&mut self.heads, &mut self.next, slot, tag);
             self.rows.remove(slot);
@@ -296,12 +308,8 @@ impl JoinSide {
             if sequence < retraction.saved_below {
                 dead.push((id, sequence));
             }
-            if self.heads[id as usize] == NONE {
-                emptied.push(id);
-            }
         }
-        retraction.bury(&dead, keys)?;
-        Ok(emptied)
+        retraction.bury(&dead, keys)
     }
 
     /// Slots with a row, of a side that deletes.

@@ -72,6 +72,7 @@ fn steps(deletes: u32) -> impl Strategy<Value = Vec<Step>> {
         deletes => (0usize..2, any::<usize>()).prop_map(|(port, at)| Step::Delete(port, at)),
         2 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
+        2 => any::<bool>().prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }

@@ -178,17 +178,6 @@ impl HashJoin {
     }
 
     fn end_epoch(&mut self) -> Result<()> {
-        let mut emptied = std::mem::take(&mut self.emptied);
-        for side in &mut self.sides {
-            emptied.extend(side.end_epoch(&self.keys)?);
-        }
-        emptied.sort_unstable();
-        emptied.dedup();
-        for id in emptied {
-            if self.sides.iter().all(|side| side.head(id) == NONE) {
-                self.keys.remove(id);
-            }
-        }
-        Ok(())
+        self.sides.iter_mut().try_for_each(|side| side.end_epoch(&self.keys))
     }
 }
