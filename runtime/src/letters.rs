@@ -56,7 +56,7 @@ pub struct LetterDelivery {
 impl DeadLetters {
     /// Of a job whose letters up to `delivered` are in their tables.
     pub fn new(delivered: Epoch, workers: usize) -> Result<DeadLetters> {
-        let outbox = Outbox::new(delivered);
+        let outbox = Outbox::new(delivered, workers);
         let writer = |_| {
             let writer = OutboxWriter::open(outbox.clone(), KeyGroup(0), &NoState)?;
             Ok(Mutex::new(Writer { writer, epoch: Epoch::ZERO, kept: 0 }))
@@ -182,6 +182,9 @@ mod tests {
         for epoch in [1, 1, 2] {
             letters.write(0, Epoch(epoch), &many).unwrap();
         }
+        assert!(letters.outbox.has_pending(Epoch::ZERO), "who knows what its worker puts back");
+        assert!(letters.outbox.below(Epoch(3)).is_none());
+        assert!(letters.outbox.worker_opened());
         let (_, epochs) = letters.outbox.below(Epoch(3)).unwrap();
         let counts: Vec<usize> = epochs.iter().map(|e| e.iter().map(ChangeBatch::len).sum()).collect();
         assert_eq!(counts, [KEPT_AN_EPOCH, KEPT_AN_EPOCH - 1]);

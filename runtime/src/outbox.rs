@@ -38,6 +38,8 @@ struct Inner {
     pending: BTreeMap<Epoch, Vec<ChangeBatch>>,
     /// The table holds everything up to here.
     delivered: Epoch,
+    /// Workers that have not put back yet what their last checkpoint holds.
+    opening: usize,
 }
 
 /// Rows to be delivered, in the order of their epochs.
@@ -72,9 +74,18 @@ pub struct Delivered {
 }
 
 impl Outbox {
-    /// An outbox whose table holds everything up to `delivered`.
-    pub fn new(delivered: Epoch) -> Arc<Outbox> {
-        Arc::new(Outbox { inner: Mutex::new(Inner { pending: BTreeMap::new(), delivered }) })
+    /// An outbox whose table holds everything up to `delivered`, of so many workers.
+    pub fn new(delivered: Epoch, workers: usize) -> Arc<Outbox> {
+        let inner = Inner { pending: BTreeMap::new(), delivered, opening: workers };
+        Arc::new(Outbox { inner: Mutex::new(inner) })
+    }
+
+    /// One more worker has put back what its last checkpoint holds; whether it was the last one. Nothing is delivered
+    /// before: rows of an epoch go whole.
+    pub fn worker_opened(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.opening = inner.opening.saturating_sub(1);
+        inner.opening == 0
     }
 
     /// Up to where the table holds everything.
@@ -98,14 +109,18 @@ impl Outbox {
         }
     }
 
-    /// Whether there are rows up to `epoch`.
+    /// Whether there are rows up to `epoch`, or may be.
     pub fn has_pending(&self, epoch: Epoch) -> bool {
-        self.inner.lock().pending.range(..=epoch).next().is_some()
+        let inner = self.inner.lock();
+        inner.opening > 0 || inner.pending.range(..=epoch).next().is_some()
     }
 
     /// What is to be delivered of the epochs below `frontier`; it stays until it counts as delivered.
     pub fn below(&self, frontier: Epoch) -> Option<(Epoch, Vec<Vec<ChangeBatch>>)> {
         let inner = self.inner.lock();
+        if inner.opening > 0 {
+            return None;
+        }
         let complete: Vec<_> = inner.pending.range(..frontier).map(|(_, batches)| batches.clone()).collect();
         (!complete.is_empty()).then(|| (frontier.previous(), complete))
     }

@@ -190,7 +190,8 @@ fn resolve_output(
             Ok(Output::Sink(sink))
         }
         (JobOutput::Table { .. }, _) => {
-            Ok(Output::Table(Outbox::new(delivered(engine, graph.job, Channel::Output)?)))
+            let delivered = delivered(engine, graph.job, Channel::Output)?;
+            Ok(Output::Table(Outbox::new(delivered, engine.config.workers)))
         }
         (JobOutput::Sink { sink }, None) => Err(Error::internal(format!("sink {sink} has no connector"))),
     }

@@ -55,6 +55,9 @@ impl Hosted {
     ) -> Hosted {
         let built = guarded(|| build_host(engine, job, fragment, worker, is_last));
         let host = built.map_err(|error| engine.fail_job(job.id, error)).ok();
+        if is_last && job.outboxes().fold(false, |all, (_, outbox)| outbox.worker_opened() || all) {
+            engine.notify();
+        }
         Hosted {
             engine: engine.clone(),
             job: job.clone(),
