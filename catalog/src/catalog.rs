@@ -3,8 +3,9 @@
 //! ```text
 //!   apply(batch) ─► check against the current snapshot ─► append to the log, fsync ─► publish
 //! ```
-//! A batch that is refused leaves no trace; a batch that is published is durable. When an append fails half-way
-//! the state of the file is unknown, so the catalog refuses every later change until the server is restarted.
+//! A batch that is refused leaves no trace; a batch that is published is durable. One for which the disk has no room is
+//! refused; when an append fails otherwise the state of the file is unknown, so the catalog refuses every later change
+//! until the server is restarted.
 //!
 //! A transaction that changes rows too goes in two steps, so that a crash leaves all of it or nothing:
 //!
@@ -50,8 +51,6 @@ struct Writer {
     sequences: Sequences,
     /// Sequences that open transaction blocks have created: their values can be drawn already.
     drafts: HashMap<ObjectId, Arc<Object>>,
-    /// Whether an append failed, so that the end of the log is unknown.
-    failed: bool,
 }
 
 impl Catalog {
@@ -86,7 +85,7 @@ impl Catalog {
             CatalogLog::rewrite(&*fs, &file, &compacted(&snapshot, reserved_id, &sequences))?
         };
         let drafts = HashMap::new();
-        let writer = Writer { log, next_id: reserved_id, reserved_id, sequences, drafts, failed: false };
+        let writer = Writer { log, next_id: reserved_id, reserved_id, sequences, drafts };
         Ok(Catalog { snapshot: RwLock::new(Arc::new(snapshot)), writer: Mutex::new(writer) })
     }
 
@@ -277,13 +276,7 @@ impl Writer {
     }
 
     fn append(&mut self, record: &LogRecord) -> Result<()> {
-        if self.failed {
-            return Err(Error::new(SqlState::IO_ERROR, "the catalog cannot be changed after a failed write")
-                .with_hint("Restart the server; it recovers every change that was acknowledged."));
-        }
-        let appended = self.log.append(record);
-        self.failed = appended.is_err();
-        appended?;
+        self.log.append(record)?;
         self.reserved_id = self.reserved_id.max(record.reserved_id);
         Ok(())
     }

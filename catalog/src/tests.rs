@@ -71,19 +71,57 @@ fn damage_before_the_end_is_reported_with_the_file() {
     let fs = Arc::new(MemoryFileSystem::default());
     let catalog = open(&fs);
     catalog.apply(sample::changes()).unwrap();
-    let damaged_until = fs.read(&log_path()).unwrap().len();
     catalog.apply(vec![CatalogChange::Drop(OUT)]).unwrap();
-    let whole = fs.read(&log_path()).unwrap();
+    let appended = fs.read(&log_path()).unwrap();
     drop(catalog);
-    for at in (0..damaged_until).step_by(7) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x20;
-        fs.overwrite(&log_path(), bytes);
-        let error =
-            Catalog::open(fs.clone(), "/data").err().unwrap_or_else(|| panic!("damage at {at} was not seen"));
-        assert_eq!(error.state(), SqlState::DATA_CORRUPTED, "damage at {at}");
-        assert!(error.message().contains("catalog.log"), "{error}");
+    drop(open(&fs));
+    let compacted = fs.read(&log_path()).unwrap();
+    assert!(compacted.len() < appended.len());
+    for whole in [appended, compacted] {
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x20;
+            fs.overwrite(&log_path(), bytes);
+            let opened = Catalog::open(fs.clone(), "/data");
+            let error = opened.err().unwrap_or_else(|| panic!("damage at {at} was not seen"));
+            assert_eq!(error.state(), SqlState::DATA_CORRUPTED, "damage at {at}");
+            assert!(error.message().contains("catalog.log"), "{error}");
+        }
     }
+}
+
+#[test]
+fn a_compacted_log_is_never_taken_for_torn() {
+    let fs = Arc::new(MemoryFileSystem::default());
+    let catalog = open(&fs);
+    catalog.apply(sample::changes()).unwrap();
+    catalog.apply(vec![CatalogChange::Drop(OUT)]).unwrap();
+    drop(catalog);
+    drop(open(&fs));
+    let whole = fs.read(&log_path()).unwrap();
+    for len in [30, whole.len() / 2, whole.len() - 1] {
+        fs.overwrite(&log_path(), whole[..len].to_vec());
+        let error = Catalog::open(fs.clone(), "/data").err().unwrap();
+        assert_eq!(error.state(), SqlState::DATA_CORRUPTED, "cut at {len}: {error}");
+    }
+}
+
+#[test]
+fn a_change_without_room_on_the_disk_is_refused_and_the_next_goes_on() {
+    let memory = MemoryFileSystem::default();
+    let counting = FailingFileSystem::new(Arc::new(memory.clone()), 0, std::io::ErrorKind::StorageFull);
+    drop(Catalog::open(Arc::new(counting.clone()), "/data").unwrap());
+    let memory = MemoryFileSystem::default();
+    let nth = counting.operations() + 1;
+    let full = FailingFileSystem::new(Arc::new(memory.clone()), nth, std::io::ErrorKind::StorageFull);
+    let catalog = Catalog::open(Arc::new(full.clone()), "/data").unwrap();
+    let error = catalog.apply(sample::changes()).unwrap_err();
+    assert!(full.has_failed());
+    assert_eq!(error.state(), SqlState::DISK_FULL);
+    assert!(catalog.snapshot().object(T).is_none());
+    catalog.apply(sample::changes()).unwrap();
+    drop(catalog);
+    assert!(open(&Arc::new(memory)).snapshot().object(T).is_some());
 }
 
 #[test]
@@ -91,13 +129,13 @@ fn a_newer_format_is_refused_and_kept() {
     let fs = Arc::new(MemoryFileSystem::default());
     drop(open(&fs));
     let mut bytes = fs.read(&log_path()).unwrap();
-    bytes[8] = 4;
+    bytes[8] = 9;
     let crc = crc32fast::hash(&bytes[..12]).to_le_bytes();
     bytes[12..16].copy_from_slice(&crc);
     fs.overwrite(&log_path(), bytes.clone());
     let error = Catalog::open(fs.clone(), "/data").err().unwrap();
     assert_eq!(error.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
-    assert!(error.message().contains("format version 4"), "{error}");
+    assert!(error.message().contains("format version 9"), "{error}");
     assert_eq!(fs.read(&log_path()).unwrap(), bytes);
 }
 

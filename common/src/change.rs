@@ -44,6 +44,14 @@ impl ChangeBatch {
         ChangeBatch { rows, ops: Some(ops) }
     }
 
+    /// What undoes these changes.
+    pub fn inverse(&self) -> ChangeBatch {
+        match &self.ops {
+            None => ChangeBatch::deletes(self.rows.clone()),
+            Some(ops) => ChangeBatch::new(self.rows.clone(), ops.iter().map(|op| -op).collect()),
+        }
+    }
+
     /// How many rows, of either op.
     pub fn len(&self) -> usize {
         self.rows.num_rows()

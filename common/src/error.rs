@@ -170,7 +170,7 @@ impl Error {
     /// the file is missing); `what` is a verb phrase with the path.
     pub fn io(what: impl fmt::Display, source: &std::io::Error) -> Error {
         let state = match source.kind() {
-            std::io::ErrorKind::StorageFull => SqlState::DISK_FULL,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SqlState::DISK_FULL,
             std::io::ErrorKind::NotFound => SqlState::UNDEFINED_FILE,
             _ => SqlState::IO_ERROR,
         };

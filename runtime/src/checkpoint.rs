@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
-use weir_common::{Epoch, Error, JobId, ObjectId, Result};
+use weir_common::seam::DiskSpace;
+use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::relation::drop_rows;
 
@@ -71,6 +72,8 @@ pub enum CheckpointEvent {
 
 /// How long jobs that are ready wait for the others of the same round.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Room on the disk that a write must leave, beyond twice its size: it is in the backend's own log first.
+const ROOM_MIN: u64 = 256 << 10;
 
 /// The thread's state.
 pub struct Checkpointer {
@@ -121,8 +124,34 @@ impl Checkpointer {
     /// Dirty state was taken from the operators and could not be written: only a restart gives a state that is
     /// whole again, and loses nothing.
     fn stop_on_failure(&self, error: &Error) {
+        if self.engine.state.lock().is_stopping {
+            tracing::info!("the last checkpoint is not written: {error}");
+            return;
+        }
         tracing::error!("a checkpoint can't be written, the server stops: {error}");
         std::process::abort();
+    }
+
+    /// Writes a batch, as soon as the disk has room for it: a backend that finds none half-way is of no more use.
+    fn write(&self, batch: WriteBatch) -> Result<()> {
+        let needed = ROOM_MIN + 2 * batch.size_bytes() as u64;
+        let mut is_told = false;
+        while let Ok(DiskSpace { free, .. }) = self.engine.fs.space(&self.engine.config.data_dir)
+            && free < needed
+        {
+            if self.engine.state.lock().is_stopping {
+                let message = format!("the disk has no room for {needed} bytes");
+                return Err(Error::new(SqlState::DISK_FULL, message));
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!(free, needed, "checkpoints wait until there is room on the disk");
+            }
+            std::thread::sleep(PATIENCE);
+        }
+        if is_told {
+            tracing::info!("checkpoints go on");
+        }
+        self.engine.backend.write(batch)
     }
 
     fn take(&mut self, event: CheckpointEvent) -> Result<()> {
@@ -134,14 +163,18 @@ impl Checkpointer {
                     *dump = Dump { moment, parts: BTreeMap::new() };
                 }
                 dump.parts.insert(part, writes);
+                fail::fail_point!(weir_common::failpoint::CHECKPOINT_AFTER_PART);
                 if moment != Moment::end_of(moment.epoch()) {
                     self.write_step(job)?;
                 }
             }
             CheckpointEvent::Passed { .. } | CheckpointEvent::Stop => {}
             CheckpointEvent::Indexed { relation, id, done } => {
+                fail::fail_point!(weir_common::failpoint::INDEX_BEFORE_COMPLETE);
+                let completed = relation.store.complete_index(id);
+                fail::fail_point!(weir_common::failpoint::INDEX_AFTER_COMPLETE);
                 // Whoever asked may have gone away.
-                let _ = done.send(relation.store.complete_index(id));
+                let _ = done.send(completed);
             }
             CheckpointEvent::Forget { job, reason } => {
                 self.dumps.remove(&job);
@@ -152,7 +185,7 @@ impl Checkpointer {
                     let record = FailedRecord { state, message: error.message().to_owned() };
                     batch.put(Keyspace::Meta, &meta::failed_key(ObjectId(job.0)), &meta::encode(&record)?);
                 }
-                self.engine.backend.write(batch)?;
+                self.write(batch)?;
             }
             CheckpointEvent::Subscribed { relation } => {
                 let found = self.engine.state.lock().relations.get(&relation).cloned();
@@ -160,7 +193,7 @@ impl Checkpointer {
                 if let Some(relation) = found {
                     add_subscriptions(&self.engine, &relation, &[], &mut batch)?;
                 }
-                self.engine.backend.write(batch)?;
+                self.write(batch)?;
             }
             CheckpointEvent::Erase { objects, done } => {
                 objects.iter().for_each(|id| drop(self.dumps.remove(&JobId(id.0))));
@@ -180,7 +213,10 @@ impl Checkpointer {
         let objects: Vec<ObjectId> = objects.iter().copied().chain(indexes).collect();
         drop(state);
         objects.iter().for_each(|id| add_erasure(*id, &mut batch));
-        self.engine.backend.write(batch)
+        fail::fail_point!(weir_common::failpoint::ERASE_BEFORE_WRITE);
+        self.write(batch)?;
+        fail::fail_point!(weir_common::failpoint::ERASE_AFTER_WRITE);
+        Ok(())
     }
 
     /// Whether every job of the round has handed over everything.
@@ -214,12 +250,13 @@ impl Checkpointer {
         if dump.parts.len() < fragments(&job.graph).len() * self.engine.config.workers {
             return Ok(());
         }
+        fail::fail_point!(weir_common::failpoint::BACKFILL_BEFORE_STEP);
         let (moment, parts) = (dump.moment, std::mem::take(&mut dump.parts));
         let mut batch = WriteBatch::default();
         parts.into_values().for_each(|part| batch.append(part));
         view.store.flush(moment.epoch(), &mut batch)?;
         batch.put(Keyspace::Meta, &meta::backfill_key(id), &[]);
-        self.engine.backend.write(batch)?;
+        self.write(batch)?;
         fail::fail_point!(weir_common::failpoint::BACKFILL_AFTER_STEP);
         view.store.flushed_in_part(moment.epoch());
         self.engine.open_step(&job, moment.step().saturating_add(1));
@@ -284,7 +321,7 @@ impl Checkpointer {
                 batch.put(Keyspace::Meta, &meta::source_key(source.id), &record);
             }
         }
-        self.engine.backend.write(batch)?;
+        self.write(batch)?;
         fail::fail_point!(weir_common::failpoint::CHECKPOINT_AFTER_WRITE);
         flushed.iter().for_each(|(relation, epoch)| relation.flushed(*epoch));
         self.engine.flushed_rows(tables.iter().map(|table| table.store.memory_bytes()).sum());
@@ -351,7 +388,8 @@ impl Checkpointer {
         self.engine.notify();
         let base = tables.iter().map(|t| t.base_epoch()).min().unwrap_or(Epoch::MAX);
         let upto = trim.unwrap_or(Epoch::MAX).min(base).min(self.engine.state.lock().committed);
-        self.engine.request(Request::Trim(upto));
+        fail::fail_point!(weir_common::failpoint::CHECKPOINT_BEFORE_TRIM);
+        self.engine.request(Request::Trim { upto, state_version: self.engine.backend.version() });
         if touched {
             self.engine.request(Request::Touch);
         }

@@ -165,7 +165,9 @@ fn remove_backfill(engine: &Engine, job: JobId) -> Result<()> {
     }
     let mut batch = WriteBatch::default();
     add_erasure(ObjectId(job.0), &mut batch);
-    engine.backend.write(batch)
+    engine.backend.write(batch)?;
+    fail::fail_point!(weir_common::failpoint::RECOVERY_AFTER_BACKFILL_REMOVED);
+    Ok(())
 }
 
 /// Installs what recovery has registered.

@@ -1,5 +1,6 @@
 //! `Runtime`: what the session layer calls.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -9,6 +10,7 @@ use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, RelationSchema, Result, SqlState};
 use weir_connector::{Sink, Source};
+use weir_storage::backend::StateBackend;
 use weir_storage::log::Log;
 use weir_storage::rocks::RocksBackend;
 use weir_storage::spill::Spill;
@@ -61,10 +63,12 @@ impl Runtime {
     /// Opens the durable state under `config.data_dir`, recovers, and starts the threads. The caller holds the
     /// folder's lock.
     pub fn open(config: EngineConfig, seams: RuntimeSeams, recovered: Recovered) -> Result<Arc<Runtime>> {
+        fail::fail_point!(weir_common::failpoint::RECOVERY_BEFORE_STATE);
         let memory = (config.memory_limit_bytes / BACKEND_SHARE).min(BACKEND_BYTES_MAX);
         let backend = Arc::new(RocksBackend::open(config.data_dir.join("state"), memory)?);
         let spill = Spill::open(seams.fs.clone(), config.data_dir.join("spill").join("changes"))?;
         let log = Log::open(seams.fs.clone(), log_dir(&config.data_dir))?;
+        check_state_is_whole(&config.data_dir.join("state"), backend.version(), log.state_version())?;
         let (requests, sequencer_inbox) = crossbeam_channel::unbounded();
         let (checkpoints, checkpoint_inbox) = crossbeam_channel::unbounded();
         let (restarts, restart_inbox) = crossbeam_channel::unbounded();
@@ -85,6 +89,7 @@ impl Runtime {
         });
         let orphans = orphans(engine.backend.as_ref(), &recovered)?;
         let (restored, dirty) = recover(&engine, &log, recovered)?;
+        fail::fail_point!(weir_common::failpoint::RECOVERY_BEFORE_INSTALL);
         Workers::start(&engine)?;
         install(&engine, restored);
         let sequencer = Sequencer::new(engine.clone(), log, sequencer_inbox, dirty);
@@ -99,6 +104,7 @@ impl Runtime {
             spawn("governor", move || governor.run())?,
         ];
         if !orphans.is_empty() {
+            fail::fail_point!(weir_common::failpoint::RECOVERY_BEFORE_ERASE);
             tracing::info!(count = orphans.len(), "removing what objects left that do not exist any more");
             engine.checkpoint_event(CheckpointEvent::Erase { objects: orphans, done: oneshot::channel().0 });
         }
@@ -344,6 +350,17 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// XX001 when the state backend has lost writes that the log relies on: damage at the end of its own log looks to it like
+/// a write that was never finished.
+fn check_state_is_whole(folder: &Path, version: u64, expected: u64) -> Result<()> {
+    if version >= expected {
+        return Ok(());
+    }
+    let folder = folder.display();
+    let lost = format!("{folder}: writes are missing from its newest .log or MANIFEST file");
+    Err(Error::corrupted(lost).with_detail(format!("It is at number {version}, and was at {expected}.")))
 }
 
 fn is_into_table(entry: &JobEntry) -> bool {

@@ -1,10 +1,12 @@
 //! The sequencer: the one thread that closes epochs.
 //!
-//! Closing an epoch: collect the commits that wait and what sources have → give them the next number → append
-//! them to the log → fsync if there was a commit (group commit: whoever came during the last fsync shares the
-//! next) → apply to relations → mark the jobs that have work → publish `committed` → answer. An epoch closes at
-//! once for a commit, at the latest every `epoch_interval` for sources with readers, and never while nothing
-//! happens.
+//! Closing an epoch: collect the commits that wait and what sources have → apply them to relations under the next
+//! number → append them to the log → fsync if there was a commit (group commit: whoever came during the last fsync
+//! shares the next) → mark the jobs that have work → publish `committed` → answer. An epoch closes at once for a
+//! commit, at the latest every `epoch_interval` for sources with readers, and never while nothing happens.
+//!
+//! Commits that do not fit on the disk are undone and refused, and everything else goes on; after any other failure of
+//! the log nothing can be promised any more, and the process ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
+use weir_common::seam::DiskSpace;
 use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Pressure, Result, SqlState};
 use weir_connector::SplitRange;
 use weir_storage::log::{DeliveredUpto, Log, LogRecord};
@@ -48,8 +51,11 @@ pub enum Request {
     Fence {
         reply: oneshot::Sender<()>,
     },
-    /// Records of the log up to here are not needed any more.
-    Trim(Epoch),
+    /// Records of the log up to here are not needed any more: the state backend, in this version, holds them.
+    Trim {
+        upto: Epoch,
+        state_version: u64,
+    },
     /// There are changes that no checkpoint holds.
     Touch,
     Stop,
@@ -57,6 +63,10 @@ pub enum Request {
 
 /// Most rounds of binding that one request makes: a file that grows fast must not keep it busy.
 const BIND_ROUNDS: usize = 64;
+
+/// Part of the disk that commits leave to checkpoints, which let the log be trimmed, and the most they leave.
+const DISK_SHARE_KEPT: u64 = 8;
+const DISK_KEPT_MAX: u64 = 64 << 20;
 
 /// Time between two checkpoints while memory is tight.
 const TIGHT_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
@@ -73,6 +83,8 @@ pub struct Sequencer {
     dirty: bool,
     /// Whether the log alone knows that a transaction which changes the catalog has committed.
     holds_catalog: bool,
+    /// Whether the last write of the log found no room.
+    is_disk_full: bool,
 }
 
 /// What holds together with the rows of a commit.
@@ -95,7 +107,16 @@ impl Sequencer {
     /// Takes over the log.
     pub fn new(engine: Arc<Engine>, log: Log, requests: Receiver<Request>, dirty: bool) -> Sequencer {
         let now = engine.clock.monotonic();
-        Sequencer { engine, log, requests, polled: now, checkpointed: now, dirty, holds_catalog: false }
+        Sequencer {
+            engine,
+            log,
+            requests,
+            polled: now,
+            checkpointed: now,
+            dirty,
+            holds_catalog: false,
+            is_disk_full: false,
+        }
     }
 
     /// Runs until told to stop. A log that can't be written ends the process: nothing more could be promised.
@@ -127,8 +148,13 @@ impl Sequencer {
                 }
                 Request::CatalogCommitted => self.holds_catalog = false,
                 Request::Bind { source, reply } => binds.push((source, reply)),
-                Request::Trim(_) if self.holds_catalog => {}
-                Request::Trim(upto) => self.log.trim(upto)?,
+                Request::Trim { .. } if self.holds_catalog => {}
+                Request::Trim { upto, state_version } => {
+                    if let Err(error) = self.log.trim(upto, state_version) {
+                        self.check_log(&error)?;
+                        tracing::info!("the log is trimmed later: {error}");
+                    }
+                }
                 Request::Fence { reply } => drop(reply.send(())),
                 Request::Demand => {}
                 Request::Touch => self.dirty = true,
@@ -278,12 +304,12 @@ impl Sequencer {
     }
 
     /// Closes an epoch with this in it; nothing happens when it is empty and no checkpoint is due.
-    fn close(&mut self, draft: Draft) -> Result<()> {
+    fn close(&mut self, mut draft: Draft) -> Result<()> {
         let now = self.engine.clock.monotonic();
         let empty = draft.tables.is_empty() && draft.bindings.is_empty();
         self.dirty |= !empty;
         let due = now.saturating_sub(self.checkpointed) >= self.checkpoint_interval();
-        let checkpoint = self.dirty && due;
+        let mut checkpoint = self.dirty && due;
         if empty && !checkpoint {
             let epoch = self.engine.state.lock().committed;
             draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
@@ -291,16 +317,49 @@ impl Sequencer {
         }
         let epoch = self.engine.state.lock().committed.next();
         let closed_micros = self.engine.state.lock().times.next(self.engine.clock.now_micros());
-        self.write_log(epoch, closed_micros, &draft, checkpoint)?;
+        if !draft.tables.is_empty() {
+            fail::fail_point!(weir_common::failpoint::COMMIT_BEFORE_LOG);
+        }
+        if let Err(error) = self.write_log(epoch, closed_micros, &draft, checkpoint) {
+            self.check_log(&error)?;
+            self.refuse(&mut draft, epoch, &error)?;
+            if std::mem::take(&mut checkpoint) {
+                self.checkpointed = now;
+            }
+            if draft.bindings.is_empty() {
+                return Ok(());
+            }
+            self.write_log(epoch, closed_micros, &draft, false)?;
+        }
+        fail::fail_point!(weir_common::failpoint::EPOCH_BEFORE_PUBLISH);
         self.holds_catalog |= draft.catalog.is_some();
         let jobs = self.publish(epoch, closed_micros, &draft, checkpoint);
+        fail::fail_point!(weir_common::failpoint::EPOCH_BEFORE_REPLY);
         draft.replies.into_iter().for_each(|reply| drop(reply.send(Ok(epoch))));
         self.engine.workers.pump(&jobs);
         self.engine.notify();
         if checkpoint {
+            fail::fail_point!(weir_common::failpoint::CHECKPOINT_BEFORE_DECLARE);
             (self.dirty, self.checkpointed) = (false, now);
             self.engine.checkpoint_event(CheckpointEvent::Declared { epoch });
         }
+        Ok(())
+    }
+
+    /// The error again when the log takes nothing any more after it.
+    fn check_log(&self, error: &Error) -> Result<()> {
+        if self.log.is_usable() { Ok(()) } else { Err(error.clone()) }
+    }
+
+    /// Takes the commits out of an epoch that could not be written, and answers them.
+    fn refuse(&self, draft: &mut Draft, epoch: Epoch, error: &Error) -> Result<()> {
+        for (id, changes) in draft.tables.drain() {
+            let relation = self.engine.state.lock().relations.get(&id).cloned();
+            let Some(relation) = relation else { continue };
+            changes.iter().try_for_each(|batch| relation.store.apply(epoch, &batch.inverse()))?;
+        }
+        (draft.catalog, draft.delivered) = (None, Vec::new());
+        draft.replies.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
         Ok(())
     }
 
@@ -314,8 +373,34 @@ impl Sequencer {
             |d: &Delivered| DeliveredUpto { job: ObjectId(d.job.0), channel: d.channel as u8, upto: d.upto };
         let delivered = draft.delivered.iter().map(upto).collect();
         let catalog = draft.catalog;
-        self.log.append(&LogRecord { epoch, tables, sources, catalog, delivered, closed_micros })?;
-        if draft.tables.is_empty() && !checkpoint { Ok(()) } else { self.log.sync() }
+        let record = LogRecord { epoch, tables, sources, catalog, delivered, closed_micros };
+        if draft.tables.is_empty() && !checkpoint {
+            return self.log.append(&record);
+        }
+        let room = if draft.tables.is_empty() { Ok(()) } else { self.check_room() };
+        let written = room.and_then(|()| self.log.commit(&record));
+        let is_full = matches!(&written, Err(error) if error.state() == SqlState::DISK_FULL);
+        match std::mem::replace(&mut self.is_disk_full, is_full) {
+            false if is_full => tracing::warn!("commits are refused until there is room on the disk"),
+            true if written.is_ok() => tracing::info!("there is room on the disk again"),
+            _ => {}
+        }
+        written
+    }
+
+    /// 53100 when the disk has so little room left that checkpoints need it, which make some.
+    fn check_room(&self) -> Result<()> {
+        let Ok(DiskSpace { free, total }) = self.engine.fs.space(&self.engine.config.data_dir) else {
+            return Ok(());
+        };
+        let kept = (total / DISK_SHARE_KEPT).min(DISK_KEPT_MAX);
+        if free >= kept {
+            return Ok(());
+        }
+        let message = format!("could not commit: the disk has {} KiB of room left", free >> 10);
+        Err(Error::new(SqlState::DISK_FULL, message)
+            .with_detail(format!("The last {} KiB are kept for checkpoints.", kept >> 10))
+            .with_hint("Make room on the disk of the data directory."))
     }
 
     /// Makes the epoch visible. Returns the jobs that can start on it.

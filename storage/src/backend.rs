@@ -45,6 +45,8 @@ pub trait StateBackend: Send + Sync {
     fn snapshot(&self) -> Arc<dyn StateSnapshot>;
     /// Bytes on disk or in memory, roughly.
     fn size_bytes(&self) -> u64;
+    /// A number that grows with every write; lower than it was before only when writes are lost.
+    fn version(&self) -> u64;
 }
 
 /// The map at one moment.

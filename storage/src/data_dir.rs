@@ -2,20 +2,21 @@
 //!
 //! ```text
 //!   LOCK         locked while a server runs
-//!   FORMAT       "weir data directory, format 1"
+//!   FORMAT       "weir data directory, format 2, checksum " and the CRC32 of what is before the second comma
 //!   catalog.log  the catalog
 //!   log/         the write-ahead log
 //!   state/       the state backend
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use weir_common::seam::{FileSystem, OsFileSystem};
 use weir_common::{Error, Result, SqlState};
 
 /// The format of everything in the folder that this build reads and writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FORMAT_PREFIX: &str = "weir data directory, format ";
 
 /// An open, locked data folder. The lock is let go when this is dropped, or the process ends.
@@ -32,11 +33,13 @@ impl DataDir {
     /// one of a newer version; 58030.
     pub fn open(path: impl AsRef<Path>) -> Result<DataDir> {
         let path = path.as_ref().to_owned();
-        fs::create_dir_all(&path)
-            .map_err(|e| Error::io(format!("create data directory {}", path.display()), &e))?;
+        create_dir(&path)?;
         let lock = lock(&path)?;
         check_format(&path)?;
-        Ok(DataDir { path, _lock: lock })
+        let dir = DataDir { path, _lock: lock };
+        create_dir(&dir.log_dir())?;
+        create_dir(&dir.state_dir())?;
+        Ok(dir)
     }
 
     /// The folder.
@@ -60,6 +63,15 @@ impl DataDir {
     }
 }
 
+fn create_dir(path: &Path) -> Result<()> {
+    let failed = |e| Error::io(format!("create folder {}", path.display()), &e);
+    OsFileSystem.create_dir_all(path).map_err(failed)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("LOCK");
     let failed = |e: &std::io::Error| Error::io(format!("lock {}", path.display()), e);
@@ -78,13 +90,12 @@ fn lock(dir: &Path) -> Result<File> {
 
 fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("FORMAT");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return begin_format(dir, &path),
         Err(e) => return Err(Error::io(format!("read {}", path.display()), &e)),
     };
-    let version = text.trim_end().strip_prefix(FORMAT_PREFIX).and_then(|version| version.parse::<u32>().ok());
-    match version {
+    match parse_format(text.trim_end()) {
         Some(FORMAT) => Ok(()),
         Some(version) => Err(Error::new(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -96,6 +107,20 @@ fn check_format(dir: &Path) -> Result<()> {
         .with_hint("Start the version of Weir that wrote it.")),
         None => Err(Error::corrupted(format!("{} is not a format file", path.display()))),
     }
+}
+
+/// What a folder of a format is marked with.
+fn format_line(version: u32) -> String {
+    let text = format!("{FORMAT_PREFIX}{version}");
+    let checksum = crc32fast::hash(text.as_bytes());
+    format!("{text}, checksum {checksum:08x}")
+}
+
+/// The version in such a line; the first one had no checksum.
+fn parse_format(line: &str) -> Option<u32> {
+    let version = line.strip_prefix(FORMAT_PREFIX)?.split(',').next()?.parse().ok()?;
+    let is_first = version == 1 && line.len() == FORMAT_PREFIX.len() + 1;
+    (is_first || line == format_line(version)).then_some(version)
 }
 
 /// Marks a new folder. One that has other files in it is somebody else's.
@@ -114,9 +139,10 @@ fn begin_format(dir: &Path, path: &Path) -> Result<()> {
     }
     let fresh = dir.join("FORMAT.new");
     let mut file = File::create(&fresh).map_err(failed)?;
-    writeln!(file, "{FORMAT_PREFIX}{FORMAT}").and_then(|()| file.sync_all()).map_err(failed)?;
+    writeln!(file, "{}", format_line(FORMAT)).and_then(|()| file.sync_all()).map_err(failed)?;
+    fail::fail_point!(weir_common::failpoint::DATA_DIR_BEFORE_FORMAT);
     fs::rename(&fresh, path).map_err(failed)?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    sync_dir(dir).map_err(failed)
 }
 
 #[cfg(test)]
@@ -161,12 +187,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         drop(DataDir::open(dir.path())?);
         let format = dir.path().join("FORMAT");
-        fs::write(&format, "weir data directory, format 2\n").expect("a written file");
-        let error = DataDir::open(dir.path()).expect_err("a newer format");
-        assert!(error.message().contains("format 2"), "{error}");
-        fs::write(&format, "???").expect("a written file");
-        let error = DataDir::open(dir.path()).expect_err("a damaged format file");
-        assert_eq!(error.state(), SqlState::DATA_CORRUPTED);
+        let whole = fs::read(&format).expect("a format file");
+        for version in [1, 3] {
+            let line = if version == 1 { format!("{FORMAT_PREFIX}1") } else { format_line(version) };
+            fs::write(&format, line).expect("a written file");
+            let error = DataDir::open(dir.path()).expect_err("another format");
+            assert_eq!(error.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+            assert!(error.message().contains(&format!("has format {version}")), "{error}");
+        }
+        // The end of the line is no part of it.
+        for at in 0..whole.len() - 1 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x01;
+            fs::write(&format, damaged).expect("a written file");
+            let error = DataDir::open(dir.path()).expect_err("a damaged format file");
+            assert_eq!(error.state(), SqlState::DATA_CORRUPTED, "byte {at}: {error}");
+            assert!(error.message().contains("FORMAT"), "{error}");
+        }
         Ok(())
     }
 

@@ -27,6 +27,8 @@ struct Maps {
     state: Arc<Map>,
     relation: Arc<Map>,
     changelog: Arc<Map>,
+    /// How many batches were written.
+    version: u64,
 }
 
 impl Maps {
@@ -57,6 +59,7 @@ impl Maps {
 impl StateBackend for MemoryBackend {
     fn write(&self, batch: WriteBatch) -> Result<()> {
         let mut maps = self.maps.write();
+        maps.version += 1;
         batch.drain(|write| match write {
             Write::Put(space, key, value) => {
                 maps.of_mut(space).insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
@@ -81,6 +84,10 @@ impl StateBackend for MemoryBackend {
 
     fn snapshot(&self) -> Arc<dyn StateSnapshot> {
         Arc::new(MemorySnapshot(self.maps.read().clone()))
+    }
+
+    fn version(&self) -> u64 {
+        self.maps.read().version
     }
 
     fn size_bytes(&self) -> u64 {

@@ -21,6 +21,8 @@ use crate::backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
 
 /// All write buffers together, at least and at most.
 const WRITE_BUFFERS_BYTES: std::ops::RangeInclusive<usize> = 4 << 20..=64 << 20;
+/// Room on the disk that the MANIFEST takes ahead; RocksDB's 4 MiB are many times what it grows to.
+const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 /// RocksDB's own log files in the folder are kept down to this many.
 const INFO_LOG_FILES: usize = 2;
 /// A read of at least this many entries is a scan and leaves the block cache alone.
@@ -72,6 +74,7 @@ fn database_options(write_buffers: usize) -> Options {
     options.set_max_total_wal_size(2 * write_buffers as u64);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
+    options.set_manifest_preallocation_size(MANIFEST_AHEAD_BYTES);
     options.set_keep_log_file_num(INFO_LOG_FILES);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
@@ -166,6 +169,10 @@ impl StateBackend for RocksBackend {
 
     fn snapshot(&self) -> Arc<dyn StateSnapshot> {
         Arc::new(RocksSnapshot::new(self.database.clone(), |database| database.rocks.snapshot()))
+    }
+
+    fn version(&self) -> u64 {
+        self.database.rocks.latest_sequence_number()
     }
 
     fn size_bytes(&self) -> u64 {

@@ -31,6 +31,15 @@ pub trait File: Send {
     fn truncate(&mut self, len: u64) -> io::Result<()>;
 }
 
+/// How much a disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that can still be written.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// A tree of files. Names are made durable by `sync_dir` of their folder.
 pub trait FileSystem: Send + Sync {
     /// Opens for reading and appending, creating the file when missing.
@@ -39,7 +48,7 @@ pub trait FileSystem: Send + Sync {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// The whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Creates a folder and its parents.
+    /// Creates a folder and its parents, durably: it is of no use to sync what is in a folder whose name may be lost.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The files (not folders) in a folder with their lengths in bytes, sorted by path.
     fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
@@ -49,6 +58,8 @@ pub trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room on the disk that a path is on.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
     /// Whether this path is a folder.
     fn is_dir(&self, path: &Path) -> bool;
     /// Whether there is a file or folder at this path.

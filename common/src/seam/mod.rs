@@ -8,6 +8,6 @@ mod memory;
 mod rng;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use file_system::{FailingFileSystem, File, FileSystem, MemoryFileSystem, OsFileSystem};
+pub use file_system::{DiskSpace, FailingFileSystem, File, FileSystem, MemoryFileSystem, OsFileSystem};
 pub use memory::{ManualMemory, MemoryProbe, SystemMemory};
 pub use rng::Rng;

@@ -77,6 +77,7 @@ impl Sink for FileSink {
         for (prepared, path) in self.prepared()? {
             if prepared <= epoch {
                 self.fs.rename(&path, &path.with_extension("")).map_err(|e| io("rename", &path, &e))?;
+                fail::fail_point!(weir_common::failpoint::SINK_AFTER_RENAME);
             }
         }
         self.fs.sync_dir(&self.dir).map_err(|e| io("sync folder", &self.dir, &e))
@@ -122,7 +123,9 @@ impl SinkWriter for Writer {
         file.append(self.lines.as_bytes()).map_err(failed)?;
         file.sync().map_err(failed)?;
         self.lines.clear();
-        self.fs.sync_dir(&self.dir).map_err(|e| io("sync folder", &self.dir, &e))
+        self.fs.sync_dir(&self.dir).map_err(|e| io("sync folder", &self.dir, &e))?;
+        fail::fail_point!(weir_common::failpoint::SINK_AFTER_PREPARE);
+        Ok(())
     }
 }
 

@@ -4,8 +4,9 @@
 //! start the runtime replays what the last checkpoint does not have; after a checkpoint it trims.
 //!
 //! Invariants: segments have consecutive numbers; records of a segment were appended in order; only the end
-//! of the last segment can be torn, and it is cut off when the log opens. After a sync has failed nobody knows
-//! what is on disk, so the log takes nothing any more until it is opened again.
+//! of the last segment can be torn, and it is cut off when the log opens. A full disk is survived: what did not fit is
+//! taken back. After any other failure nobody knows what is on disk, so the log takes nothing any more until it is
+//! opened again.
 
 mod record;
 mod segment;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_common::seam::{File, FileSystem};
-use weir_common::{Epoch, Error, Result};
+use weir_common::{Epoch, Error, Result, SqlState};
 
 pub use self::record::{DeliveredUpto, LogRecord};
 use self::segment::{End, HEADER_BYTES};
@@ -39,6 +40,8 @@ pub struct Log {
     /// Records appended since the last sync.
     buffer: Vec<u8>,
     buffered_epoch: Epoch,
+    /// What [`Log::state_version`] tells.
+    state_version: u64,
     /// Why the log takes nothing any more.
     broken: Option<Error>,
 }
@@ -48,6 +51,8 @@ struct Segment {
     path: PathBuf,
     /// The greatest epoch of its records; `None` when it has none.
     newest: Option<Epoch>,
+    /// See [`Log::state_version`].
+    state_version: u64,
 }
 
 impl Log {
@@ -69,11 +74,45 @@ impl Log {
         }
         let (current, file, synced) = match current {
             Some(segment) => reopen(&*fs, segment)?,
-            None => create(&*fs, &dir, 1)?,
+            None => create(&*fs, &dir, 1, 0)?,
         };
         let buffer = Vec::new();
         let buffered_epoch = Epoch::ZERO;
-        Ok(Log { fs, dir, closed, current, file, synced, buffer, buffered_epoch, broken: None })
+        let versions = closed.iter().chain([&current]).map(|segment| segment.state_version);
+        let state_version = versions.max().unwrap_or(0);
+        Ok(Log {
+            fs,
+            dir,
+            closed,
+            current,
+            file,
+            synced,
+            buffer,
+            buffered_epoch,
+            state_version,
+            broken: None,
+        })
+    }
+
+    /// The version that the state backend had when records were last removed. An older one has lost what they said.
+    pub fn state_version(&self) -> u64 {
+        self.state_version
+    }
+
+    /// Whether it takes records: always but after a failure other than a full disk.
+    pub fn is_usable(&self) -> bool {
+        self.broken.is_none()
+    }
+
+    /// Makes a record durable, and all that were appended before. On an error it is gone; while the log is usable, those
+    /// before wait for the next sync.
+    pub fn commit(&mut self, record: &LogRecord) -> Result<()> {
+        let (bytes, epoch) = (self.buffer.len(), self.buffered_epoch);
+        self.append(record)?;
+        self.sync().inspect_err(|_| {
+            self.buffer.truncate(bytes);
+            self.buffered_epoch = epoch;
+        })
     }
 
     /// Adds a record to what the next sync writes.
@@ -84,16 +123,14 @@ impl Log {
         Ok(())
     }
 
-    /// Makes every appended record durable. On an error none of them is acknowledged: a record that did not
-    /// fit on the disk is gone, after any other error the log is closed.
+    /// Makes every appended record durable. On an error none of them is: when the disk is full they wait for the next
+    /// sync, after any other error the log is closed.
     pub fn sync(&mut self) -> Result<()> {
         self.check_usable()?;
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let buffer = std::mem::take(&mut self.buffer);
-        let epoch = std::mem::take(&mut self.buffered_epoch);
-        if let Err(e) = self.file.append(&buffer) {
+        if let Err(e) = self.file.append(&self.buffer) {
             let error = Error::io(format!("write to {}", self.current.path.display()), &e);
             return Err(self.take_back(error));
         }
@@ -104,12 +141,20 @@ impl Log {
             let error = Error::io(format!("sync {}", self.current.path.display()), &e);
             return Err(self.close(error));
         }
-        self.synced += buffer.len() as u64;
-        self.current.newest = self.current.newest.max(Some(epoch));
+        self.synced += self.buffer.len() as u64;
+        // A large commit leaves no large buffer behind.
+        self.buffer = Vec::new();
+        self.current.newest = self.current.newest.max(Some(std::mem::take(&mut self.buffered_epoch)));
         fail::fail_point!(weir_common::failpoint::LOG_AFTER_SYNC, |_| {
             Err(self.close(Error::internal("failpoint after the log's sync")))
         });
-        if self.synced >= SEGMENT_BYTES { self.roll() } else { Ok(()) }
+        if self.synced >= SEGMENT_BYTES
+            && let Err(error) = self.roll()
+        {
+            // The records are durable: the next ones hear of it, if it matters to them.
+            tracing::info!("the log goes on in a long file: {error}");
+        }
+        Ok(())
     }
 
     /// Visits the durable records of epochs after `after`, in the order they were appended.
@@ -131,45 +176,57 @@ impl Log {
         Ok(())
     }
 
-    /// Removes segments all of whose records are of epochs up to `upto`.
-    pub fn trim(&mut self, upto: Epoch) -> Result<()> {
+    /// Removes segments all of whose records are of epochs up to `upto`, which the state backend holds in this version.
+    pub fn trim(&mut self, upto: Epoch, state_version: u64) -> Result<()> {
         self.check_usable()?;
         let is_done = self.current.newest.is_some_and(|newest| newest <= upto);
-        if is_done || self.synced > TRIM_BYTES {
+        let is_removable = |segment: &Segment| segment.newest.is_none_or(|newest| newest <= upto);
+        if is_done || self.synced > TRIM_BYTES || self.closed.first().is_some_and(is_removable) {
             self.sync()?;
+            self.state_version = self.state_version.max(state_version);
             self.roll()?;
         }
-        let mut removed = false;
+        let mut removed = Ok(false);
         // From the oldest on, so that numbers stay consecutive whenever this is cut short.
-        while self.closed.first().is_some_and(|oldest| oldest.newest.is_none_or(|newest| newest <= upto)) {
-            let path = &self.closed[0].path;
-            self.fs.remove(path).map_err(|e| Error::io(format!("remove {}", path.display()), &e))?;
-            self.closed.remove(0);
-            removed = true;
+        while removed.is_ok() && self.closed.first().is_some_and(is_removable) {
+            removed = remove(&*self.fs, &self.closed[0].path).map(|()| true);
+            if removed.is_ok() {
+                self.closed.remove(0);
+            }
         }
-        if removed {
-            self.fs.sync_dir(&self.dir).map_err(|e| Error::io(format!("sync {}", self.dir.display()), &e))?;
-        }
-        Ok(())
+        let synced =
+            removed.and_then(|removed| if removed { sync_dir(&*self.fs, &self.dir) } else { Ok(()) });
+        synced.map_err(|error| self.close(error))
     }
 
-    /// Begins a new segment; everything appended has been synced.
+    /// Begins a new segment; everything appended has been synced. On a full disk the one before goes on.
     fn roll(&mut self) -> Result<()> {
-        let (next, file, synced) = match create(&*self.fs, &self.dir, self.current.number + 1) {
+        fail::fail_point!(weir_common::failpoint::LOG_BEFORE_ROLL);
+        let number = self.current.number + 1;
+        let (next, file, synced) = match create(&*self.fs, &self.dir, number, self.state_version) {
             Ok(created) => created,
+            Err(error) if error.state() == SqlState::DISK_FULL => {
+                // A file that stays would be taken for the end of the log.
+                let gone = remove(&*self.fs, &segment_path(&self.dir, number));
+                return Err(match gone.and_then(|()| sync_dir(&*self.fs, &self.dir)) {
+                    Ok(()) => error,
+                    Err(_) => self.close(error),
+                });
+            }
             Err(error) => return Err(self.close(error)),
         };
         self.closed.push(std::mem::replace(&mut self.current, next));
         self.file = file;
         self.synced = synced;
+        fail::fail_point!(weir_common::failpoint::LOG_AFTER_ROLL);
         Ok(())
     }
 
-    /// Undoes a write that failed; when that fails too, the log is closed.
+    /// Undoes a write for which there was no room; after any other error, and when that fails too, the log is closed.
     fn take_back(&mut self, error: Error) -> Error {
         match self.file.truncate(self.synced) {
-            Ok(()) => error,
-            Err(_) => self.close(error),
+            Ok(()) if error.state() == SqlState::DISK_FULL => error,
+            _ => self.close(error),
         }
     }
 
@@ -198,7 +255,9 @@ fn segments(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<Segment>> {
     let number = |path: &Path| path.file_name()?.to_str()?.strip_suffix(".log")?.parse::<u64>().ok();
     let mut segments: Vec<Segment> = files
         .into_iter()
-        .filter_map(|(path, _)| Some(Segment { number: number(&path)?, path, newest: None }))
+        .filter_map(|(path, _)| {
+            Some(Segment { number: number(&path)?, path, newest: None, state_version: 0 })
+        })
         .collect();
     segments.sort_by_key(|segment| segment.number);
     for pair in segments.windows(2) {
@@ -217,6 +276,7 @@ fn segment_path(dir: &Path, number: u64) -> PathBuf {
 /// Checks a segment and finds its newest epoch.
 fn scan(fs: &dyn FileSystem, segment: &mut Segment) -> Result<End> {
     let bytes = read(fs, &segment.path)?;
+    segment.state_version = segment::state_version(&bytes);
     segment::read(&segment.path, &bytes, &mut |payload| {
         segment.newest = segment.newest.max(Some(LogRecord::epoch_of(payload)?));
         Ok(())
@@ -231,10 +291,13 @@ fn reopen(fs: &dyn FileSystem, mut segment: Segment) -> Result<Opened> {
     let failed = |e: std::io::Error| Error::io(format!("open {}", segment.path.display()), &e);
     let mut file = fs.open_append(&segment.path).map_err(failed)?;
     if let End::Torn(at) = end {
+        fail::fail_point!(weir_common::failpoint::LOG_BEFORE_CUT);
         tracing::info!(file = %segment.path.display(), at, "cut off a write that was never acknowledged");
         file.truncate(at as u64).map_err(failed)?;
         if at < HEADER_BYTES {
-            file.append(&segment::header()).map_err(failed)?;
+            // Those before it are still there, and know the state's version.
+            segment.state_version = 0;
+            file.append(&segment::header(0)).map_err(failed)?;
         }
     }
     // What is here may never have been synced: a crash can leave whole records in the page cache only.
@@ -243,12 +306,22 @@ fn reopen(fs: &dyn FileSystem, mut segment: Segment) -> Result<Opened> {
     Ok((segment, file, len))
 }
 
-fn create(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<Opened> {
+fn create(fs: &dyn FileSystem, dir: &Path, number: u64, state_version: u64) -> Result<Opened> {
     let path = segment_path(dir, number);
     let failed = |e: std::io::Error| Error::io(format!("create {}", path.display()), &e);
     let mut file = fs.open_append(&path).map_err(failed)?;
-    file.append(&segment::header()).map_err(failed)?;
+    file.append(&segment::header(state_version)).map_err(failed)?;
     file.sync().map_err(failed)?;
     fs.sync_dir(dir).map_err(failed)?;
-    Ok((Segment { number, path, newest: None }, file, HEADER_BYTES as u64))
+    Ok((Segment { number, path, newest: None, state_version }, file, HEADER_BYTES as u64))
+}
+
+fn remove(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    fs.remove(path).map_err(|e| Error::io(format!("remove {}", path.display()), &e))?;
+    fail::fail_point!(weir_common::failpoint::LOG_AFTER_REMOVE);
+    Ok(())
+}
+
+fn sync_dir(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    fs.sync_dir(dir).map_err(|e| Error::io(format!("sync {}", dir.display()), &e))
 }

@@ -59,6 +59,7 @@ impl Draft {
         let changes: Vec<_> = self.changes.iter().chain(&plan.changes).cloned().collect();
         let next = base.with(&changes)?;
         let started = self.env.start(plan.starts, caller).await?;
+        fail::fail_point!(weir_common::failpoint::DRAFT_AFTER_START);
         self.env.catalog.add_drafts(&plan.changes);
         self.started.extend(started);
         self.stops.extend(plan.stops);
@@ -100,12 +101,17 @@ impl Draft {
             catalog.apply(self.changes.clone()).map_err(overtaken)?;
             return Ok(None);
         }
+        fail::fail_point!(weir_common::failpoint::DRAFT_BEFORE_PREPARE);
         let prepared = catalog.prepare(self.changes.clone()).map_err(overtaken)?;
+        fail::fail_point!(weir_common::failpoint::DRAFT_AFTER_PREPARE);
         let transaction = prepared.transaction.0;
         let epoch = self.env.runtime.commit_with(writes, Some(transaction)).await?;
         fail::fail_point!(weir_common::failpoint::DDL_BEFORE_CATALOG_COMMIT);
         match catalog.commit(prepared) {
-            Ok(_) => self.env.runtime.catalog_committed(),
+            Ok(_) => {
+                fail::fail_point!(weir_common::failpoint::DDL_AFTER_CATALOG_COMMIT);
+                self.env.runtime.catalog_committed();
+            }
             // It has happened; the log of rows goes on to know it.
             Err(error) => {
                 tracing::error!("the catalog's log misses a transaction until the next start: {error}")

@@ -121,6 +121,7 @@ impl Environment {
         }
         let created: Vec<ObjectId> = plan.created().collect();
         self.catalog.apply(plan.changes)?;
+        fail::fail_point!(weir_common::failpoint::DDL_BEFORE_START);
         let started = self.start(plan.starts, caller).await;
         started.map_err(|error| self.take_back(&created, error))?;
         self.stop(&plan.stops).await
@@ -174,16 +175,19 @@ impl Environment {
         if objects.is_empty() {
             return Ok(());
         }
+        fail::fail_point!(weir_common::failpoint::DDL_BEFORE_STOP);
         self.runtime.drop_objects(objects).await?;
         for id in objects {
             self.locks.forget(*id);
             self.index_keys.forget(*id);
         }
+        fail::fail_point!(weir_common::failpoint::DDL_AFTER_STOP);
         Ok(())
     }
 
     /// Takes objects out of the catalog again whose start failed; the start's error is what the user gets.
     fn take_back(&self, created: &[ObjectId], error: Error) -> Error {
+        fail::fail_point!(weir_common::failpoint::DDL_BEFORE_TAKE_BACK);
         let changes = created.iter().rev().map(|id| CatalogChange::Drop(*id)).collect();
         if let Err(second) = self.catalog.apply(changes) {
             tracing::error!("a statement that failed could not be taken out of the catalog: {second}");

@@ -11,7 +11,7 @@ use weir_common::text::parse_array;
 use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState, SqlType};
 use weir_runtime::{Letter, LetterDelivery, Runtime, TableWrite};
 
-use super::SinkTarget;
+use super::{DISK_PAUSE, SinkTarget};
 use crate::environment::Environment;
 use crate::session::{Session, SessionOptions};
 
@@ -24,6 +24,8 @@ pub(super) async fn deliver_all(env: &Weak<Environment>, runtime: &Runtime) {
         match delivered.unwrap_or_else(|_| Err(Error::internal("a delivery panicked"))) {
             Ok(()) => {}
             Err(error) if error.state() == SqlState::ADMIN_SHUTDOWN => return,
+            // They wait until there is room.
+            Err(error) if error.state() == SqlState::DISK_FULL => tokio::time::sleep(DISK_PAUSE).await,
             Err(error) => runtime.fail_delivery(job, error),
         }
     }

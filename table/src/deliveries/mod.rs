@@ -37,6 +37,8 @@ use crate::session::{Session, SessionOptions};
 const ATTEMPTS: usize = 10;
 /// How long a sink that is being dropped is left alone.
 const DROP_PAUSE: Duration = Duration::from_millis(10);
+/// Time between two tries to write on a full disk.
+const DISK_PAUSE: Duration = Duration::from_millis(500);
 
 /// The threads of the sinks into tables.
 #[derive(Default)]
@@ -124,6 +126,8 @@ async fn deliver(env: Arc<Environment>, sink: JobId, delivery: &Delivery) -> Res
                         error.state(),
                         SqlState::UNIQUE_VIOLATION | SqlState::SERIALIZATION_FAILURE
                     ) => {}
+            // The rows wait until there is room.
+            Err(error) if error.state() == SqlState::DISK_FULL => tokio::time::sleep(DISK_PAUSE).await,
             done => return done,
         }
     }
@@ -166,6 +170,7 @@ impl Session {
             true => Vec::new(),
             false => vec![TableWrite { table: object.id, changes }],
         };
+        fail::fail_point!(weir_common::failpoint::DELIVERY_BEFORE_COMMIT);
         self.env.runtime.deliver(writes, delivered).await
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{File, FileSystem};
+use super::{DiskSpace, File, FileSystem};
 
 /// A file system whose Nth operation fails, counting every operation on it and on its files from 1. Asking
 /// whether something exists, or how long a file is, does not count. Clones share the count.
@@ -121,6 +121,10 @@ impl FileSystem for FailingFileSystem {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.count.step()?;
         self.inner.sync_dir(dir)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.inner.space(path)
     }
 
     fn is_dir(&self, path: &Path) -> bool {

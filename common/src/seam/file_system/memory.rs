@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{File, FileSystem};
+use super::{DiskSpace, File, FileSystem};
 
 /// A tree of files in memory. Clones share the same files.
 #[derive(Clone, Default)]
@@ -122,6 +122,10 @@ impl FileSystem for MemoryFileSystem {
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free: u64::MAX, total: u64::MAX })
     }
 
     fn is_dir(&self, path: &Path) -> bool {

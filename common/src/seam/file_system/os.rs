@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{File, FileSystem};
+use super::{DiskSpace, File, FileSystem};
 
 /// Files of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +50,17 @@ impl FileSystem for OsFileSystem {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let path = std::path::absolute(path)?;
+        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.is_dir()).collect();
+        for dir in missing.into_iter().rev() {
+            match fs::create_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
+                    return Err(error);
+                }
+                _ => dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?,
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -76,6 +86,11 @@ impl FileSystem for OsFileSystem {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let disk = rustix::fs::statvfs(path)?;
+        Ok(DiskSpace { free: disk.f_bavail * disk.f_frsize, total: disk.f_blocks * disk.f_frsize })
     }
 
     fn is_dir(&self, path: &Path) -> bool {
