@@ -1,7 +1,7 @@
 //! Kills: whatever was acknowledged is there once, statements are whole or absent, views agree with tables.
 //!
-//! Random kills while statements are in flight, and a kill at each failpoint. A kill that met nothing proves
-//! nothing, so the tests assert that it met something.
+//! Random kills while statements are in flight; `crash_matrix` has a kill at each failpoint. A kill that met nothing
+//! proves nothing, so the tests assert that it met something.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,67 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use support::{Server, eventually, first_value, rows};
+use support::ledger::{MONEY, check, create, insert_entries, transfer};
+use support::{Server, eventually, first_value};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-
-const ACCOUNTS: i64 = 20;
-const MONEY: i64 = ACCOUNTS * 100;
-
-/// What a writer did before its connection broke.
-#[derive(Default)]
-struct Written {
-    acknowledged: Vec<i64>,
-    /// The statement that had no answer.
-    in_flight: Option<i64>,
-}
-
-async fn create(client: &Client) {
-    for sql in [
-        "CREATE TABLE entries (id bigint PRIMARY KEY, amount bigint NOT NULL)",
-        "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL)",
-        "CREATE MATERIALIZED VIEW entry_total AS SELECT count(*) AS n, sum(amount) AS total FROM entries",
-        "CREATE MATERIALIZED VIEW money AS SELECT sum(balance) AS total FROM accounts",
-        "CREATE MATERIALIZED VIEW rich AS SELECT total FROM money WHERE total > 0",
-    ] {
-        client.batch_execute(sql).await.unwrap();
-    }
-    let accounts: Vec<String> = (0..ACCOUNTS).map(|id| format!("({id}, 100)")).collect();
-    client.batch_execute(&format!("INSERT INTO accounts VALUES {}", accounts.join(", "))).await.unwrap();
-}
-
-/// Inserts entries with numbers from `next` until the connection breaks.
-fn insert_entries(client: Client, next: Arc<AtomicI64>) -> JoinHandle<Written> {
-    tokio::spawn(async move {
-        let mut written = Written::default();
-        loop {
-            let id = next.fetch_add(1, Ordering::SeqCst);
-            match client.batch_execute(&format!("INSERT INTO entries VALUES ({id}, {id})")).await {
-                Ok(()) => written.acknowledged.push(id),
-                Err(_) => {
-                    written.in_flight = Some(id);
-                    return written;
-                }
-            }
-        }
-    })
-}
-
-/// Moves money between accounts until the connection breaks.
-fn transfer(client: Client) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        for i in 0i64.. {
-            let (from, to) = (i * 7 % ACCOUNTS, (i * 11 + 1) % ACCOUNTS);
-            let sql = format!(
-                "UPDATE accounts SET balance = balance + CASE WHEN id = {to} THEN 5 ELSE 0 END \
-                 - CASE WHEN id = {from} THEN 5 ELSE 0 END WHERE id IN ({from}, {to})"
-            );
-            if client.batch_execute(&sql).await.is_err() {
-                return;
-            }
-        }
-    })
-}
 
 /// Reads table and views in one statement until the connection breaks; returns how often.
 fn watch_money(client: Client) -> JoinHandle<usize> {
@@ -94,25 +37,6 @@ fn watch_money(client: Client) -> JoinHandle<usize> {
         }
         unreachable!("the loop ends with the connection")
     })
-}
-
-async fn check(client: &Client, all: &[Written]) {
-    let present: Vec<i64> = rows(client, "SELECT id FROM entries ORDER BY id")
-        .await
-        .iter()
-        .map(|id| id.parse().unwrap())
-        .collect();
-    for written in all {
-        for id in &written.acknowledged {
-            assert!(present.binary_search(id).is_ok(), "entry {id} was acknowledged and is gone");
-        }
-    }
-    let known = |id: &i64| all.iter().any(|w| w.in_flight == Some(*id) || w.acknowledged.contains(id));
-    assert!(present.iter().all(known), "an entry is there that nobody wrote");
-    let both = "SELECT v.n = t.n AND v.total IS NOT DISTINCT FROM t.total FROM entry_total v, \
-                (SELECT count(*) AS n, sum(amount) AS total FROM entries) t";
-    assert_eq!(rows(client, both).await, ["t"]);
-    assert_eq!(first_value(client, "SELECT total FROM rich").await, MONEY.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,53 +70,6 @@ async fn kills_at_random_moments_lose_and_double_nothing() {
         check(&server.connect().await, &all).await;
     }
     assert!(met >= 6, "kills met {met} statements in flight");
-}
-
-/// A failpoint that is hit in the middle of the work, and how many times it is passed over first.
-const FAILPOINTS: [(&str, u32); 4] = [
-    (weir_common::failpoint::LOG_BEFORE_SYNC, 40),
-    (weir_common::failpoint::LOG_AFTER_SYNC, 40),
-    (weir_common::failpoint::CHECKPOINT_BEFORE_WRITE, 2),
-    (weir_common::failpoint::CHECKPOINT_AFTER_WRITE, 2),
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_each_step_of_commit_and_checkpoint() {
-    for (failpoint, passed) in FAILPOINTS {
-        let mut server = Server::start_failing(&format!("{failpoint}={passed}*off->panic"));
-        server.expect_complaints();
-        create(&server.connect().await).await;
-        let next = Arc::new(AtomicI64::new(0));
-        let writer = insert_entries(server.connect().await, next.clone());
-        let written = writer.await.unwrap();
-        assert!(!server.wait().success(), "{failpoint} was not hit");
-        assert!(!written.acknowledged.is_empty(), "{failpoint} was hit before anything was done");
-        server.restart();
-        check(&server.connect().await, &[written]).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_while_the_catalog_changes_leaves_it_whole() {
-    for failpoint in [weir_common::failpoint::CATALOG_BEFORE_SYNC, weir_common::failpoint::CATALOG_AFTER_SYNC]
-    {
-        let mut server = Server::start_failing(&format!("{failpoint}=6*off->panic"));
-        server.expect_complaints();
-        let client = server.connect().await;
-        let mut created = Vec::new();
-        for i in 0..20 {
-            if client.batch_execute(&format!("CREATE TABLE t{i} (k int PRIMARY KEY)")).await.is_err() {
-                break;
-            }
-            created.push(i);
-        }
-        assert!(!server.wait().success() && created.len() < 20, "{failpoint} was not hit");
-        server.restart();
-        let client = server.connect().await;
-        for i in created {
-            client.batch_execute(&format!("INSERT INTO t{i} VALUES (1)")).await.unwrap();
-        }
-    }
 }
 
 /// A server that dies at a failpoint when a block with DDL and rows commits. `None` when a checkpoint met it before.
@@ -264,21 +141,6 @@ async fn a_job_that_fails_by_a_passing_fault_is_restarted() {
     eventually(&client, "SELECT count(*) FROM sys.jobs WHERE state <> 'running'", |count| count == "0").await;
     assert_eq!(first_value(&client, "SELECT total FROM entry_total").await, written.to_string());
     assert_eq!(first_value(&client, "SELECT total FROM rich").await, MONEY.to_string());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_during_recovery_is_recovered_from() {
-    let mut server = Server::start();
-    let client = server.connect().await;
-    create(&client).await;
-    for id in 0..50 {
-        client.batch_execute(&format!("INSERT INTO entries VALUES ({id}, {id})")).await.unwrap();
-    }
-    server.expect_complaints();
-    assert!(server.crash_and_fail_to_start("recovery::replay=panic"), "the log was not replayed");
-    server.restart();
-    let acknowledged = Written { acknowledged: (0..50).collect(), in_flight: None };
-    check(&server.connect().await, &[acknowledged]).await;
 }
 
 #[tokio::test]

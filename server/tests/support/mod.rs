@@ -6,7 +6,11 @@
 // Each test binary uses its part of this module.
 #![allow(dead_code)]
 
+pub mod cases;
 pub mod csv;
+pub mod disk;
+pub mod ledger;
+pub mod life;
 pub mod postgres;
 pub mod raw;
 pub mod tpch;
@@ -23,11 +27,48 @@ use tokio_postgres::{Client, Config, NoTls};
 /// Longest wait for anything a test needs.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How a server is started.
+#[derive(Clone, Default)]
+pub struct Launch {
+    pub options: Vec<String>,
+    /// Its data folder; one of its own if there is none.
+    pub data_dir: Option<PathBuf>,
+    /// Where it ends in a panic: `name=actions` of the `fail` crate.
+    pub failpoint: Option<String>,
+    /// The program that starts it, such as a tracer, with its arguments.
+    pub wrapper: Vec<String>,
+}
+
+impl Launch {
+    /// With these options.
+    pub fn with(options: &[&str]) -> Launch {
+        Launch { options: options.iter().map(|option| option.to_string()).collect(), ..Launch::default() }
+    }
+
+    /// With its data in this folder.
+    pub fn in_dir(mut self, data_dir: PathBuf) -> Launch {
+        self.data_dir = Some(data_dir);
+        self
+    }
+
+    /// Ended at a failpoint that is passed over some times before.
+    pub fn failing(mut self, failpoint: &str, passed: u32) -> Launch {
+        self.failpoint = Some(format!("{failpoint}={passed}*off->panic"));
+        self
+    }
+}
+
+/// Whether fault tests are to take their time: `WEIR_FAULTS=long`.
+pub fn is_long() -> bool {
+    std::env::var("WEIR_FAULTS").is_ok_and(|faults| faults == "long")
+}
+
 /// A running server.
 pub struct Server {
     child: Child,
     folder: TempDir,
-    options: Vec<String>,
+    /// How it is started again: without what made it fail.
+    launch: Launch,
     pub port: u16,
     log_may_complain: bool,
 }
@@ -54,10 +95,24 @@ impl Server {
     }
 
     fn spawn(options: &[&str], failpoint: Option<&str>) -> Server {
+        Server::launch(Launch { failpoint: failpoint.map(str::to_owned), ..Launch::with(options) })
+    }
+
+    /// A server that is started like this.
+    pub fn launch(launch: Launch) -> Server {
+        let (mut server, is_ready) = Server::try_launch(launch);
+        assert!(is_ready, "the server is not ready; log:\n{}", server.log());
+        server.log_may_complain = false;
+        server
+    }
+
+    /// A server that may end before it is ready, and whether it is; its log may say why.
+    pub fn try_launch(launch: Launch) -> (Server, bool) {
         let folder = TempDir::new().unwrap();
-        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
-        let (child, port) = spawn_in(folder.path(), &options, failpoint);
-        Server { child, folder, options, port, log_may_complain: false }
+        let (child, port) = spawn_in(folder.path(), &launch);
+        let launch = Launch { failpoint: None, wrapper: Vec::new(), ..launch };
+        let server = Server { child, folder, launch, port: port.unwrap_or(0), log_may_complain: true };
+        (server, port.is_some())
     }
 
     /// The number of its process.
@@ -67,21 +122,49 @@ impl Server {
 
     /// Starts it again, with the same options on the same data, after it has ended.
     pub fn restart(&mut self) {
-        (self.child, self.port) = spawn_in(self.folder.path(), &self.options, None);
+        assert!(self.try_restart(), "the server is not ready; log:\n{}", self.log());
+    }
+
+    /// The same when it may end before it is ready; whether it is.
+    pub fn try_restart(&mut self) -> bool {
+        let (child, port) = spawn_in(self.folder.path(), &self.launch);
+        (self.child, self.port) = (child, port.unwrap_or(0));
+        port.is_some()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Kills it and starts it with a failpoint that ends it before it is ready; whether that happened.
     pub fn crash_and_fail_to_start(&mut self, failpoint: &str) -> bool {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        let mut command = command(self.folder.path(), &self.options, Some(failpoint));
-        self.child = command.stdout(Stdio::null()).spawn().unwrap();
-        !self.wait().success()
+        self.kill();
+        self.fail_to_start(failpoint)
+    }
+
+    /// The same when it has ended.
+    pub fn fail_to_start(&mut self, failpoint: &str) -> bool {
+        let launch = Launch { failpoint: Some(failpoint.to_owned()), ..self.launch.clone() };
+        let (child, port) = spawn_in(self.folder.path(), &launch);
+        self.child = child;
+        port.is_none()
     }
 
     /// The folder its data is in.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        data_dir(self.folder.path(), &self.launch)
+    }
+
+    /// Moves its data elsewhere, while it does not run.
+    pub fn move_data(&mut self, to: PathBuf) {
+        self.launch.data_dir = Some(to);
     }
 
     /// Declares that this test makes the server log a WARN or an ERROR.
@@ -105,9 +188,8 @@ impl Server {
 
     /// Ends it without warning, and starts it again on the same data.
     pub fn crash_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, self.port) = spawn_in(self.folder.path(), &self.options, None);
+        self.kill();
+        self.restart();
     }
 
     /// Sends a signal such as `TERM`.
@@ -154,20 +236,31 @@ pub fn weir() -> Command {
     Command::new(env!("CARGO_BIN_EXE_weir"))
 }
 
-fn command(folder: &Path, options: &[String], failpoint: Option<&str>) -> Command {
+fn data_dir(folder: &Path, launch: &Launch) -> PathBuf {
+    launch.data_dir.clone().unwrap_or_else(|| folder.join("data"))
+}
+
+fn command(folder: &Path, launch: &Launch) -> Command {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = weir();
-    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
-    if !options.iter().any(|option| option == "--workers") {
+    let mut command = match launch.wrapper.split_first() {
+        None => weir(),
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(env!("CARGO_BIN_EXE_weir"));
+            command
+        }
+    };
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir(folder, launch));
+    if !launch.options.iter().any(|option| option == "--workers") {
         command.args(["--workers", "2"]);
     }
-    command.args(options).envs(failpoint.map(|f| ("FAILPOINTS", f))).stderr(log);
+    command.args(&launch.options).envs(launch.failpoint.as_ref().map(|f| ("FAILPOINTS", f))).stderr(log);
     command
 }
 
-/// Starts a server in a folder and reads the port from what it says when it is ready.
-fn spawn_in(folder: &Path, options: &[String], failpoint: Option<&str>) -> (Child, u16) {
-    let mut child = command(folder, options, failpoint).stdout(Stdio::piped()).spawn().unwrap();
+/// Starts a server in a folder and reads the port from what it says when it is ready; `None` when it ends before.
+fn spawn_in(folder: &Path, launch: &Launch) -> (Child, Option<u16>) {
+    let mut child = command(folder, launch).stdout(Stdio::piped()).spawn().unwrap();
     let stdout = child.stdout.take().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -178,8 +271,12 @@ fn spawn_in(folder: &Path, options: &[String], failpoint: Option<&str>) -> (Chil
         }
     });
     match receiver.recv_timeout(DEADLINE) {
-        Ok(port) => (child, port),
-        Err(_) => {
+        Ok(port) => (child, Some(port)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            child.wait().unwrap();
+            (child, None)
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => {
             let _ = child.kill();
             panic!("the server is not ready; log:\n{}", std::fs::read_to_string(folder.join("log")).unwrap());
         }
