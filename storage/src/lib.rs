@@ -17,6 +17,7 @@ pub mod log;
 pub mod memory;
 pub mod relation;
 pub mod rocks;
+mod rocks_files;
 pub mod spill;
 
 pub use backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};

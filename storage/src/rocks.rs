@@ -53,6 +53,7 @@ impl RocksBackend {
     /// Errors: 58030 (also when another process has it open), XX001 when its files are damaged.
     pub fn open(path: impl AsRef<Path>, memory_bytes: usize) -> Result<RocksBackend> {
         let path = path.as_ref().to_owned();
+        crate::rocks_files::check_manifest(&path)?;
         let buffers = (memory_bytes / 2).clamp(*WRITE_BUFFERS_BYTES.start(), *WRITE_BUFFERS_BYTES.end());
         let tables = table_options(&Cache::new_lru_cache(memory_bytes.saturating_sub(buffers)));
         let families = Keyspace::ALL
