@@ -14,6 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use weir_common::seam::{File, FileSystem};
+use weir_common::torn::is_torn;
 use weir_common::{Error, ObjectId, Result, SqlState};
 
 use crate::change::CatalogChange;
@@ -23,8 +24,6 @@ const MAGIC: &[u8; 8] = b"WEIRCAT\n";
 const FORMAT_VERSION: u32 = 4;
 const HEADER_LEN: usize = 28;
 const RECORD_HEADER_LEN: usize = 12;
-/// A disk writes at least so much of a file, or nothing.
-const SECTOR_LEN: usize = 512;
 
 /// One atomic batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -227,7 +226,10 @@ fn decode(bytes: &[u8]) -> Result<(Vec<LogRecord>, usize), Damage> {
     while offset < bytes.len() {
         let Some((payload, end)) = sound_record(bytes, offset) else {
             let sound_later = (offset + 1..bytes.len()).any(|later| sound_record(bytes, later).is_some());
-            if sound_later || (offset as u64) < base_len || !is_torn(bytes, offset) {
+            if sound_later
+                || (offset as u64) < base_len
+                || !is_torn(bytes, offset, RECORD_HEADER_LEN, record_end(bytes, offset))
+            {
                 return Err(Damage::Record { offset });
             }
             break;
@@ -251,25 +253,6 @@ fn check_header(bytes: &[u8]) -> Result<u64, Damage> {
         Some(version) if sound => Err(Damage::OlderFormat(version)),
         _ => Err(Damage::Header),
     }
-}
-
-/// Whether an append that a crash cut short can have left what is at `offset` instead of a record.
-fn is_torn(bytes: &[u8], offset: usize) -> bool {
-    let end = match record_end(bytes, offset) {
-        Some(end) if end > bytes.len() => return true,
-        Some(end) => end,
-        None if bytes.len() - offset < RECORD_HEADER_LEN => return true,
-        None => bytes.len(),
-    };
-    let mut start = offset;
-    while start < end {
-        let next = (start + 1).next_multiple_of(SECTOR_LEN).min(end);
-        if bytes[start..next].iter().all(|byte| *byte == 0) {
-            return true;
-        }
-        start = next;
-    }
-    false
 }
 
 /// Where the record at `offset` ends, if the checksum of its length holds.

@@ -19,6 +19,7 @@ pub mod relation;
 pub mod row;
 pub mod seam;
 pub mod text;
+pub mod torn;
 pub mod types;
 
 pub use change::ChangeBatch;

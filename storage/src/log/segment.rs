@@ -13,6 +13,7 @@
 
 use std::path::Path;
 
+use weir_common::torn::is_torn;
 use weir_common::{Error, Result, SqlState};
 
 const MAGIC: [u8; 8] = *b"WEIRLOG\0";
@@ -22,8 +23,6 @@ const FRAME_MAGIC: [u8; 4] = *b"WREC";
 /// What of a frame comes before its payload, and what of that before the checksums.
 const FRAME_BYTES: usize = 24;
 const FRAME_HEAD_BYTES: usize = 16;
-/// A disk writes at least so much of a file, or nothing.
-const SECTOR_BYTES: usize = 512;
 
 /// The first bytes of a segment.
 pub(super) fn header(state_version: u64) -> [u8; HEADER_BYTES] {
@@ -97,7 +96,8 @@ pub(super) fn read(path: &Path, bytes: &[u8], visit: &mut dyn FnMut(&[u8]) -> Re
     let mut at = HEADER_BYTES;
     while at < bytes.len() {
         let Some(frame) = frame_at(&bytes[at..]) else {
-            if durable_after(&bytes[at..]) > at as u64 || !is_torn(bytes, at) {
+            let end = frame_len(&bytes[at..]).map(|len| at.saturating_add(len));
+            if durable_after(&bytes[at..]) > at as u64 || !is_torn(bytes, at, FRAME_BYTES, end) {
                 return Err(Error::corrupted(format!(
                     "{}: a record at byte {at} is damaged",
                     path.display()
@@ -132,25 +132,6 @@ fn check_header(path: &Path, bytes: &[u8]) -> Result<bool> {
         }
     }
     Err(Error::corrupted(format!("{}: the header of the log file is damaged", path.display())))
-}
-
-/// Whether a write that a crash cut short can have left what is at `at` instead of a frame.
-fn is_torn(bytes: &[u8], at: usize) -> bool {
-    let end = match frame_len(&bytes[at..]).map(|len| at.saturating_add(len)) {
-        Some(end) if end > bytes.len() => return true,
-        Some(end) => end,
-        None if bytes.len() - at < FRAME_BYTES => return true,
-        None => bytes.len(),
-    };
-    let mut start = at;
-    while start < end {
-        let next = (start + 1).next_multiple_of(SECTOR_BYTES).min(end);
-        if bytes[start..next].iter().all(|byte| *byte == 0) {
-            return true;
-        }
-        start = next;
-    }
-    false
 }
 
 /// The length of the frame that these bytes begin with, by its head.
