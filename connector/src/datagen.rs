@@ -15,7 +15,7 @@ use weir_common::{ChangeBatch, Column, Error, Result, SqlType};
 
 use crate::generator::{self, Pace};
 use crate::options::Options;
-use crate::source::{Discovery, ReadProgress, Source, SourceOffsets, SplitRange, SplitReader};
+use crate::source::{Discovery, ReadProgress, Reading, Source, SourceOffsets, SplitRange, SplitReader};
 
 const OPTIONS: [&str; 3] = ["events", "rate", "seed"];
 /// 2024-01-01 00:00:00 UTC in seconds: where made-up times begin, one second an event.
@@ -64,8 +64,8 @@ pub fn create(given: &BTreeMap<String, String>, columns: &[Column]) -> Result<Ar
 }
 
 impl Source for Datagen {
-    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, elapsed_micros: u64) -> Result<Discovery> {
-        Ok(self.pace.discover(bound, budget_rows, elapsed_micros))
+    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, reading: &Reading) -> Result<Discovery> {
+        Ok(self.pace.discover(bound, budget_rows, reading))
     }
 
     fn is_finite(&self) -> bool {

@@ -6,7 +6,7 @@
 use weir_common::{Error, Result, SqlState};
 
 use crate::options::Options;
-use crate::source::{Discovery, SourceOffsets, SplitRange};
+use crate::source::{Discovery, Reading, SourceOffsets, SplitRange};
 
 /// The name of the one split.
 pub const SPLIT: &str = "events";
@@ -33,11 +33,15 @@ impl Pace {
     }
 
     /// What lies beyond `bound`, within the budget and the rate.
-    pub fn discover(&self, bound: &SourceOffsets, budget: u64, elapsed_micros: u64) -> Discovery {
-        let from = bound.get(SPLIT).copied().unwrap_or(0);
+    pub fn discover(&self, bound: &SourceOffsets, budget: u64, reading: &Reading) -> Discovery {
+        let offset = |offsets: &SourceOffsets| offsets.get(SPLIT).copied().unwrap_or(0);
+        let from = offset(bound);
         let end = self.events.unwrap_or(u64::MAX);
         let due = match self.rate {
-            Some(rate) => (u128::from(rate) * u128::from(elapsed_micros) / 1_000_000) as u64,
+            Some(rate) => {
+                let made = u128::from(rate) * u128::from(reading.elapsed_micros) / 1_000_000;
+                offset(&reading.from).saturating_add(made as u64)
+            }
             None => u64::MAX,
         };
         let to = from.saturating_add(budget).min(end).min(due);
@@ -80,10 +84,20 @@ mod tests {
     #[test]
     fn a_rate_limits_and_an_end_ends() {
         let pace = Pace { events: Some(1000), rate: Some(100) };
-        let one_second = pace.discover(&SourceOffsets::new(), 1 << 20, 1_000_000);
+        let after = |elapsed_micros| Reading { elapsed_micros, ..Reading::default() };
+        let one_second = pace.discover(&SourceOffsets::new(), 1 << 20, &after(1_000_000));
         assert_eq!((one_second.ranges[0].to, one_second.more, one_second.ended), (100, false, false));
         let bound = SourceOffsets::from([(SPLIT.to_owned(), 1000)]);
-        assert!(pace.discover(&bound, 1 << 20, 99_000_000).ended);
+        assert!(pace.discover(&bound, 1 << 20, &after(99_000_000)).ended);
+    }
+
+    #[test]
+    fn a_rate_goes_on_from_where_it_was() {
+        let pace = Pace { events: None, rate: Some(100) };
+        let bound = SourceOffsets::from([(SPLIT.to_owned(), 5000)]);
+        let restarted = Reading { from: bound.clone(), elapsed_micros: 20_000 };
+        let found = pace.discover(&bound, 1 << 20, &restarted);
+        assert_eq!((found.ranges[0].from, found.ranges[0].to), (5000, 5002));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use weir_common::{Column, Error, Result, SqlState};
 use options::{Options, nearest};
 pub use sink::{Sink, SinkWriter};
 pub use source::{
-    Discovery, MalformedRecord, ReadProgress, Source, SourceOffsets, Split, SplitRange, SplitReader,
+    Discovery, MalformedRecord, ReadProgress, Reading, Source, SourceOffsets, Split, SplitRange, SplitReader,
 };
 
 const SOURCES: [&str; 3] = ["nexmark", "datagen", "file"];

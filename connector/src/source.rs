@@ -56,11 +56,20 @@ pub struct MalformedRecord {
     pub error: Error,
 }
 
+/// Since when a source is read, for sources with a rate.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// What was bound when this server began to read it: of what a rate makes due, nothing is due while it is down.
+    pub from: SourceOffsets,
+    /// The time since then.
+    pub elapsed_micros: u64,
+}
+
 /// External input. One instance serves all jobs and threads.
 pub trait Source: Send + Sync {
-    /// What can be read beyond `bound`, up to about `budget_rows` rows altogether. `elapsed_micros` is the time
-    /// since the source was first read, for sources with a rate. Errors: 58P01 for a missing file or folder.
-    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, elapsed_micros: u64) -> Result<Discovery>;
+    /// What can be read beyond `bound`, up to about `budget_rows` rows altogether. Errors: 58P01 for a missing
+    /// file or folder.
+    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, reading: &Reading) -> Result<Discovery>;
 
     /// Whether what it has is data at rest, such as files: a new view then holds all of it from the start. A
     /// generator's rows come as time goes by.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result};
-use weir_connector::{Discovery, Source, SourceOffsets, SplitRange};
+use weir_connector::{Discovery, Reading, Source, SourceOffsets, SplitRange};
 
 /// Rows an epoch starts with.
 const BUDGET_START: u64 = 64 * 1024;
@@ -31,7 +31,8 @@ struct Inner {
     bindings: BTreeMap<Epoch, Binding>,
     consumers: HashMap<JobId, Consumer>,
     budget_rows: u64,
-    first_read: Option<Duration>,
+    /// When it was discovered first, and what was bound then.
+    reading: Option<(Duration, Reading)>,
     /// The last discovery left something for at once.
     more: bool,
     ended: bool,
@@ -57,7 +58,7 @@ impl SourceState {
             bindings: BTreeMap::new(),
             consumers: HashMap::new(),
             budget_rows: BUDGET_START,
-            first_read: None,
+            reading: None,
             more: false,
             ended: false,
             error: None,
@@ -153,9 +154,11 @@ impl SourceState {
             return None;
         }
         let budget = if reach == Reach::Everything { *BUDGET_RANGE.end() } else { inner.budget_rows };
-        let first = *inner.first_read.get_or_insert(now);
-        let elapsed = now.saturating_sub(first).as_micros() as u64;
-        match self.source.discover(&inner.offsets, budget, elapsed) {
+        let inner = &mut *inner;
+        let from_here = || (now, Reading { from: inner.offsets.clone(), elapsed_micros: 0 });
+        let (begun, reading) = inner.reading.get_or_insert_with(from_here);
+        reading.elapsed_micros = now.saturating_sub(*begun).as_micros() as u64;
+        match self.source.discover(&inner.offsets, budget, reading) {
             Ok(Discovery { ranges, more, ended }) => {
                 (inner.more, inner.ended, inner.error) = (more, ended, None);
                 (!ranges.is_empty()).then_some(ranges)
@@ -226,4 +229,32 @@ pub fn encode_ranges(ranges: &[SplitRange]) -> Result<Vec<u8>> {
 /// Decodes ranges of the log.
 pub fn decode_ranges(bytes: &[u8]) -> Result<Vec<SplitRange>> {
     postcard::from_bytes(bytes).map_err(|e| Error::corrupted(format!("source binding in the log: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_connector::{create_source, source_columns};
+
+    use super::*;
+
+    #[test]
+    fn after_a_restart_a_rate_goes_on_from_what_was_bound() -> Result<()> {
+        let options = [("connector", "nexmark"), ("table", "bid"), ("rate", "100")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let columns = source_columns(&options)?.unwrap_or_default();
+        let source = create_source(&options, &columns)?;
+        let split = source.discover(
+            &SourceOffsets::new(),
+            1,
+            &Reading { elapsed_micros: 1_000_000, ..Reading::default() },
+        )?;
+        let split = split.ranges[0].split.clone();
+        let restored = SourceState::new(ObjectId(1), source, [(split, 5000)].into());
+        restored.subscribe(JobId(1), Epoch(1));
+        let started = Duration::from_secs(7);
+        assert!(restored.discover(started, Reach::Budget).is_none());
+        let found = restored.discover(started + Duration::from_millis(20), Reach::Budget).unwrap_or_default();
+        assert_eq!(found.iter().map(|range| (range.from, range.to)).collect::<Vec<_>>(), [(5000, 5002)]);
+        Ok(())
+    }
 }

@@ -21,7 +21,7 @@ use weir_common::seam::{FileSystem, OsFileSystem};
 use weir_common::{Column, Error, ObjectId, Result, SqlState};
 
 use crate::options::{Options, invalid};
-use crate::source::{Discovery, Source, SourceOffsets, SplitRange, SplitReader};
+use crate::source::{Discovery, Reading, Source, SourceOffsets, SplitRange, SplitReader};
 use decode::{Format, OnError, RecordReader};
 pub use sink::create as create_sink;
 
@@ -126,7 +126,7 @@ impl FileSource {
 }
 
 impl Source for FileSource {
-    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, elapsed_micros: u64) -> Result<Discovery> {
+    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, reading: &Reading) -> Result<Discovery> {
         let mut budget = budget_rows.saturating_mul(BYTES_A_ROW);
         let mut found = Discovery::default();
         for (path, length) in self.files()? {
@@ -139,7 +139,7 @@ impl Source for FileSource {
                 found.more = true;
                 break;
             }
-            let to = self.whole_lines(&path, from, length, budget, elapsed_micros)?;
+            let to = self.whole_lines(&path, from, length, budget, reading.elapsed_micros)?;
             if to > from {
                 budget = budget.saturating_sub(to - from);
                 found.more |= to < length && budget == 0;

@@ -44,14 +44,14 @@ fn a_folder_is_followed_and_unfinished_lines_wait() {
     std::fs::write(dir.path().join("a.csv"), "name,id\nx,1\n\"y, z\",2\nlate").unwrap();
     let csv = [("format", "csv"), ("header", "true"), ("null", "NA")];
     let source = create(&options(dir.path(), &csv), &columns()).unwrap();
-    let first = source.discover(&SourceOffsets::new(), 1000, 0).unwrap();
+    let first = source.discover(&SourceOffsets::new(), 1000, &Reading::default()).unwrap();
     let (batches, _) = read_all(source.as_ref(), &first.ranges).unwrap();
     assert_eq!(ids(&batches), [Some(1), Some(2)]);
     assert_eq!(texts(&batches[0], 1).value(1), "y, z");
     std::fs::write(dir.path().join("a.csv"), "name,id\nx,1\n\"y, z\",2\nlate,NA\n").unwrap();
     std::fs::write(dir.path().join("b.csv"), "id,name\n7,q\n").unwrap();
     let bound = first.ranges.iter().map(|r| (r.split.clone(), r.to)).collect();
-    let second = source.discover(&bound, 1000, 0).unwrap();
+    let second = source.discover(&bound, 1000, &Reading::default()).unwrap();
     let (batches, _) = read_all(source.as_ref(), &second.ranges).unwrap();
     assert_eq!(ids(&batches), [None, Some(7)]);
 }
@@ -62,7 +62,7 @@ fn malformed_records_fail_with_their_line_or_are_counted() {
     let path = dir.path().join("a.csv");
     std::fs::write(&path, "1,a\noops,b\n3\n4,d\n").unwrap();
     let strict = create(&options(&path, &[("format", "csv")]), &columns()).unwrap();
-    let found = strict.discover(&SourceOffsets::new(), 1000, 0).unwrap();
+    let found = strict.discover(&SourceOffsets::new(), 1000, &Reading::default()).unwrap();
     let error = read_all(strict.as_ref(), &found.ranges).unwrap_err();
     assert_eq!(error.state(), SqlState::BAD_COPY_FILE_FORMAT);
     assert!(error.message().contains("line 2"), "{error}");
@@ -77,7 +77,7 @@ fn json_lines_by_name() {
     let path = dir.path().join("a.json");
     std::fs::write(&path, "{\"name\": \"x\", \"id\": 5}\n{\"id\": null}\n").unwrap();
     let source = create(&options(&path, &[("format", "json")]), &columns()).unwrap();
-    let found = source.discover(&SourceOffsets::new(), 1000, 0).unwrap();
+    let found = source.discover(&SourceOffsets::new(), 1000, &Reading::default()).unwrap();
     let (batches, _) = read_all(source.as_ref(), &found.ranges).unwrap();
     assert_eq!(ids(&batches), [Some(5), None]);
 }
@@ -92,7 +92,7 @@ fn a_small_budget_still_goes_on_line_by_line() {
     let mut bound = SourceOffsets::new();
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let found = source.discover(&bound, 1, 0).unwrap();
+        let found = source.discover(&bound, 1, &Reading::default()).unwrap();
         seen.extend(ids(&read_all(source.as_ref(), &found.ranges).unwrap().0));
         bound.extend(found.ranges.into_iter().map(|r| (r.split, r.to)));
     }
@@ -112,7 +112,7 @@ fn the_sink_shows_files_only_after_the_commit() {
     let path = source_dir.path().join("a.csv");
     std::fs::write(&path, "1,a\n").unwrap();
     let source = create(&options(&path, &[("format", "csv")]), &columns()).unwrap();
-    let found = source.discover(&SourceOffsets::new(), 10, 0).unwrap();
+    let found = source.discover(&SourceOffsets::new(), 10, &Reading::default()).unwrap();
     let (batches, _) = read_all(source.as_ref(), &found.ranges).unwrap();
     let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
     let sink = create_sink(&options(dir.path(), &[("format", "csv")]), &columns(), fs).unwrap();

@@ -17,7 +17,7 @@ use weir_common::{ChangeBatch, Column, Error, Result, SqlType};
 
 use crate::generator::{self, Pace, no_such_field};
 use crate::options::Options;
-use crate::source::{Discovery, ReadProgress, Source, SourceOffsets, SplitRange, SplitReader};
+use crate::source::{Discovery, ReadProgress, Reading, Source, SourceOffsets, SplitRange, SplitReader};
 use event::Kind;
 
 const OPTIONS: [&str; 4] = ["table", "events", "rate", "seed"];
@@ -71,8 +71,8 @@ fn kind(options: &Options<'_>) -> Result<Kind> {
 }
 
 impl Source for Nexmark {
-    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, elapsed_micros: u64) -> Result<Discovery> {
-        Ok(self.pace.discover(bound, budget_rows, elapsed_micros))
+    fn discover(&self, bound: &SourceOffsets, budget_rows: u64, reading: &Reading) -> Result<Discovery> {
+        Ok(self.pace.discover(bound, budget_rows, reading))
     }
 
     fn is_finite(&self) -> bool {
