@@ -10,6 +10,9 @@ use weir_catalog::snapshot::CatalogSnapshot;
 use weir_common::{Error, ObjectId, Result, SqlState, SqlType};
 use weir_exec::expr::Literal;
 
+use crate::rules::DisabledRules;
+use crate::rules::optional::DISABLED_RULES;
+
 /// The facts of a session that can change what a statement means.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
@@ -24,6 +27,13 @@ pub struct SessionInfo {
     pub settings: Arc<BTreeMap<String, String>>,
     /// What `now()` is: the start of the transaction, microseconds since 1970-01-01 UTC.
     pub now_micros: i64,
+}
+
+impl SessionInfo {
+    /// The optimizer's rules that the session has switched off.
+    pub fn disabled_rules(&self) -> Result<DisabledRules> {
+        DisabledRules::parse(self.settings.get(DISABLED_RULES).map_or("", String::as_str))
+    }
 }
 
 impl Default for SessionInfo {

@@ -19,6 +19,7 @@ use weir_common::{Error, JobId, ObjectId, Result, SqlState};
 use weir_exec::error::from_datafusion;
 use weir_planner::bound::{BoundCreateSink, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
 use weir_planner::explain::{job_json, logical_json, render_job, render_logical, render_stream, stream_json};
+use weir_planner::rules::DisabledRules;
 use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, into_table, plan_job};
 use weir_planner::{BindContext, BoundStatement};
 
@@ -44,9 +45,9 @@ impl Session {
             BoundStatement::Update(update) => self.explain_dml(options, update.query).await,
             BoundStatement::Delete(delete) => self.explain_dml(options, delete.query).await,
             BoundStatement::CreateMaterializedView(create) => {
-                explain_job(options, &create.query, &create.name.name)
+                explain_job(options, &create.query, &create.name.name, &self.disabled_rules()?)
             }
-            BoundStatement::CreateSink(create) => explain_sink(options, &create),
+            BoundStatement::CreateSink(create) => explain_sink(options, &create, &self.disabled_rules()?),
             _ => Err(Error::unsupported("EXPLAIN of this statement")
                 .with_hint("Queries, INSERT, UPDATE, DELETE and CREATE MATERIALIZED VIEW have plans.")),
         }
@@ -68,7 +69,9 @@ impl Session {
         let context = BindContext::new(Arc::clone(&catalog), self.session_info());
         let bound = parsed.first().map(|statement| weir_planner::bind(statement, &context)).transpose()?;
         match bound {
-            Some(BoundStatement::Query(query)) => explain_job(options, &query, &object.name),
+            Some(BoundStatement::Query(query)) => {
+                explain_job(options, &query, &object.name, &self.disabled_rules()?)
+            }
             _ => Err(Error::internal(format!("the query of \"{}\" is no query", object.name))),
         }
     }
@@ -88,14 +91,16 @@ impl Session {
         purpose: Purpose,
     ) -> Result<Outcome> {
         match options.stage {
-            ExplainStage::Stream | ExplainStage::Job => explain_job(options, &query, "explained"),
+            ExplainStage::Stream | ExplainStage::Job => {
+                explain_job(options, &query, "explained", &self.disabled_rules()?)
+            }
             ExplainStage::Logical => {
-                let plan = self.env.batch.optimise(&query.plan)?;
+                let plan = self.env.batch.optimise(&query.plan, &self.disabled_rules()?)?;
                 output(options.format, || render_logical(&plan), || logical_json(&plan))
             }
             ExplainStage::Default => {
                 let plan = self.executable_plan(&query, purpose).await?;
-                let plan = self.env.batch.plan(&plan).await?;
+                let plan = self.env.batch.plan(&plan, &self.disabled_rules()?).await?;
                 if options.analyze {
                     let rows = self.env.batch.stream(Arc::clone(&plan))?;
                     rows.try_for_each(|_| async { Ok(()) }).await.map_err(from_datafusion)?;
@@ -127,26 +132,44 @@ fn running_plan(object: &Object) -> Result<&[u8]> {
 }
 
 /// A sink into a table says first what it promises.
-fn explain_sink(options: ExplainOptions, create: &BoundCreateSink) -> Result<Outcome> {
+fn explain_sink(
+    options: ExplainOptions,
+    create: &BoundCreateSink,
+    disabled: &DisabledRules,
+) -> Result<Outcome> {
     let name = &create.name.name;
-    let Some(into) = &create.into else { return explain_job(options, &create.query, name) };
+    let Some(into) = &create.into else {
+        return explain_job(options, &create.query, name, disabled);
+    };
     let target = TargetOutput::ToTable { sink: PLANNED_ONLY, table: into.table };
-    let planned = plan(options, &create.query, name, target)?;
+    let planned = plan(options, &create.query, name, target, disabled)?;
     into_table::check(&planned, into)?;
     let promise = into_table::describe(into, &planned);
     show(options, &planned, Some(promise))
 }
 
-fn explain_job(options: ExplainOptions, query: &BoundQuery, name: &str) -> Result<Outcome> {
-    show(options, &plan(options, query, name, TargetOutput::ToRelation(PLANNED_ONLY))?, None)
+fn explain_job(
+    options: ExplainOptions,
+    query: &BoundQuery,
+    name: &str,
+    disabled: &DisabledRules,
+) -> Result<Outcome> {
+    let target = TargetOutput::ToRelation(PLANNED_ONLY);
+    show(options, &plan(options, query, name, target, disabled)?, None)
 }
 
-fn plan(options: ExplainOptions, query: &BoundQuery, name: &str, output: TargetOutput) -> Result<PlannedJob> {
+fn plan(
+    options: ExplainOptions,
+    query: &BoundQuery,
+    name: &str,
+    output: TargetOutput,
+    disabled: &DisabledRules,
+) -> Result<PlannedJob> {
     if options.analyze {
         return Err(Error::unsupported("EXPLAIN ANALYZE of a job")
             .with_hint("SELECT * FROM sys.jobs shows what jobs are doing."));
     }
-    plan_job(query, JobTarget::new(JobId(PLANNED_ONLY.0), name, output))
+    plan_job(query, JobTarget::new(JobId(PLANNED_ONLY.0), name, output), disabled)
 }
 
 fn show(options: ExplainOptions, planned: &PlannedJob, heading: Option<String>) -> Result<Outcome> {

@@ -9,6 +9,7 @@
 
 pub mod merge_calc;
 pub mod null_safe;
+pub mod optional;
 
 use std::sync::Arc;
 
@@ -31,13 +32,15 @@ use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use weir_common::Result;
 use weir_exec::error::from_datafusion;
 
-/// The logical plan of a continuous query, optimised.
-pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub use self::optional::DisabledRules;
+
+/// The logical plan of a continuous query, optimised by the rules that are not switched off.
+pub fn optimize(plan: LogicalPlan, disabled: &DisabledRules) -> Result<LogicalPlan> {
     let context = OptimizerContext::new()
         .without_query_execution_start_time()
         .filter_null_keys(false)
         .with_skip_failing_rules(false);
-    Optimizer::with_rules(null_safe::null_safe(logical_rules()))
+    Optimizer::with_rules(disabled.strike(null_safe::null_safe(logical_rules())))
         .optimize(plan, &context, |_, _| {})
         .map_err(from_datafusion)
 }

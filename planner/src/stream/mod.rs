@@ -29,7 +29,7 @@ use weir_common::{Column, Error, JobId, ObjectId, RelationKey, RelationSchema, R
 use weir_runtime::graph::JobGraph;
 
 use crate::bound::{BoundQuery, OutputColumn};
-use crate::rules;
+use crate::rules::{self, DisabledRules};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::traits::StateBound;
 
@@ -75,12 +75,13 @@ pub struct PlannedJob {
     pub warnings: Vec<String>,
 }
 
-/// Plans a query as a continuous job.
-pub fn plan_job(query: &BoundQuery, target: JobTarget) -> Result<PlannedJob> {
+/// Plans a query as a continuous job, without the rules that are switched off.
+pub fn plan_job(query: &BoundQuery, target: JobTarget, disabled: &DisabledRules) -> Result<PlannedJob> {
     let bound = set_operation::restore(query.plan.clone())?;
     unsupported::check(&bound)?;
     let bound = distinct_on::number_first_rows(bound)?;
-    let logical = rules::optimize(scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?)?;
+    let bound = scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?;
+    let logical = rules::optimize(bound, disabled)?;
     let mut rows = lower::lower(&logical)?;
     if target.letters.is_some() {
         rows = tolerant::lift_join_filters(rows);

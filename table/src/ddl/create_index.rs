@@ -29,8 +29,8 @@ impl Session {
     }
 
     async fn plan_and_add(&mut self, create: BoundCreateIndex) -> Result<()> {
-        let (catalog, user) = (self.catalog(), self.user.clone());
-        let planner = Planner { env: &self.env, catalog: &catalog, user: &user };
+        let (catalog, session) = (self.catalog(), self.session_info());
+        let planner = Planner { env: &self.env, catalog: &catalog, session: &session };
         let mut plan = planner.create_index(create)?;
         self.notices.append(&mut plan.notices);
         self.add_to_draft(plan).await
@@ -73,8 +73,8 @@ impl Session {
             self.add_to_draft(Plan { stops, ..Plan::new(tag, changes) }).await?;
         }
         for key in alter.new_keys.clone() {
-            let (catalog, user) = (self.catalog(), self.user.clone());
-            let planner = Planner { env: &self.env, catalog: &catalog, user: &user };
+            let (catalog, session) = (self.catalog(), self.session_info());
+            let planner = Planner { env: &self.env, catalog: &catalog, session: &session };
             let plan = planner.unique_index(tag, table, key)?;
             self.add_to_draft(plan).await?;
         }

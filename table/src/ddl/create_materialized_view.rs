@@ -28,7 +28,7 @@ impl Planner<'_> {
             output: TargetOutput::ToRelation(id),
             letters: create.letters,
         };
-        let planned = plan_job(&create.query, target)?;
+        let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
         let view = MaterializedViewDef {
             schema: planned.schema,
             query_sql: create.query_sql,

@@ -28,7 +28,7 @@ impl Planner<'_> {
         let sink = weir_connector::create_sink(&create.options, &columns, Arc::clone(&self.env.fs))?;
         let id = self.env.catalog.next_id()?;
         let target = JobTarget::new(JobId(id.0), &create.name.name, TargetOutput::ToSink(id));
-        let planned = plan_job(&create.query, target)?;
+        let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
         let definition = SinkDef {
             from: create.from.unwrap_or(NO_RELATION),
             columns,
@@ -47,7 +47,7 @@ impl Planner<'_> {
         let id = self.env.catalog.next_id()?;
         let output = TargetOutput::ToTable { sink: id, table: into.table };
         let target = JobTarget::new(JobId(id.0), &create.name.name, output);
-        let planned = plan_job(&create.query, target)?;
+        let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
         into_table::check(&planned, into)?;
         let written = SinkTable { table: into.table, columns: into.columns.clone() };
         let definition = SinkDef {

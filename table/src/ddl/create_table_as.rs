@@ -20,10 +20,10 @@ impl Session {
 
     async fn create_and_fill(&mut self, create: BoundCreateTableAs) -> Result<String> {
         let catalog = self.catalog();
-        let user = self.user.clone();
+        let session = self.session_info();
         let name = create.table.name.clone();
         let mut plan =
-            Planner { env: &self.env, catalog: &catalog, user: &user }.create_table(create.table)?;
+            Planner { env: &self.env, catalog: &catalog, session: &session }.create_table(create.table)?;
         self.notices.append(&mut plan.notices);
         let is_new = !plan.changes.is_empty();
         self.add_to_draft(plan).await?;

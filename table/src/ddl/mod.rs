@@ -71,8 +71,8 @@ impl Session {
 
     async fn ddl_in_block(&mut self, bound: BoundStatement) -> Result<Outcome> {
         let catalog = self.catalog();
-        let user = self.user.clone();
-        let mut plan = Planner { env: &self.env, catalog: &catalog, user: &user }.plan(bound)?;
+        let session = self.session_info();
+        let mut plan = Planner { env: &self.env, catalog: &catalog, session: &session }.plan(bound)?;
         let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
         self.add_to_draft(plan).await?;
         self.notices.extend(done.notices);
@@ -157,7 +157,7 @@ impl Body {
             let context = BindContext::new(Arc::clone(&catalog), self.session.clone());
             weir_planner::bind(&self.statement, &context)?
         };
-        let planner = Planner { env: &self.env, catalog: &catalog, user: &self.session.user };
+        let planner = Planner { env: &self.env, catalog: &catalog, session: &self.session };
         let mut plan = planner.plan(bound)?;
         let done = Done { tag: plan.tag, notices: std::mem::take(&mut plan.notices) };
         self.env.carry_out(plan, &caller).await?;
@@ -170,7 +170,7 @@ struct Planner<'a> {
     env: &'a Environment,
     /// The catalog as the statement sees it.
     catalog: &'a Arc<CatalogSnapshot>,
-    user: &'a str,
+    session: &'a SessionInfo,
 }
 
 impl Planner<'_> {
@@ -189,7 +189,7 @@ impl Planner<'_> {
     }
 
     fn new_object(&self, id: ObjectId, name: &NewName, kind: ObjectKind, definition: String) -> Object {
-        Object::new(id, name.schema, name.name.clone(), self.user, kind).with_definition(definition)
+        Object::new(id, name.schema, name.name.clone(), &self.session.user, kind).with_definition(definition)
     }
 
     /// Refuses a job over something that does not run.

@@ -12,7 +12,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
@@ -20,7 +20,8 @@ use datafusion::prelude::SessionConfig;
 use weir_common::config::EngineConfig;
 use weir_common::{MemoryWatch, Result};
 use weir_exec::error::from_datafusion;
-use weir_planner::rules::null_safe::null_safe;
+use weir_planner::rules::DisabledRules;
+use weir_planner::rules::null_safe::{Rule, null_safe};
 
 use super::pool::WatchedPool;
 
@@ -30,6 +31,7 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not 
 /// Runs batch plans.
 pub struct BatchEngine {
     state: SessionState,
+    rules: Vec<Rule>,
 }
 
 impl BatchEngine {
@@ -48,24 +50,32 @@ impl BatchEngine {
             .with_information_schema(false);
         // A lookup of one row is not worth a second thread.
         session.options_mut().execution.use_row_number_estimates_to_optimize_partitioning = true;
+        // Of a CASE it is known less in a physical plan whether it can be NULL than in a logical one. That is no fault.
+        session.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let state = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_optimizer_rules(null_safe(Optimizer::new().rules))
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        Ok(BatchEngine { state })
+        Ok(BatchEngine { state, rules: null_safe(Optimizer::new().rules) })
     }
 
     /// The physical plan of a logical one whose scans have providers.
-    pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        self.state.create_physical_plan(plan).await.map_err(from_datafusion)
+    pub async fn plan(&self, plan: &LogicalPlan, disabled: &DisabledRules) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.optimise(plan, disabled)?;
+        let planner = self.state.query_planner();
+        planner.create_physical_plan(&plan, &self.state).await.map_err(from_datafusion)
     }
 
-    /// The optimised logical plan, for EXPLAIN.
-    pub fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        self.state.optimize(plan).map_err(from_datafusion)
+    /// The logical plan, optimised by the rules that are not switched off.
+    pub fn optimise(&self, plan: &LogicalPlan, disabled: &DisabledRules) -> Result<LogicalPlan> {
+        let optimizer = Optimizer::with_rules(disabled.strike(self.rules.clone()));
+        let analyzer = self.state.analyzer();
+        analyzer
+            .execute_and_check(plan.clone(), &self.state.options(), |_, _| {})
+            .and_then(|plan| optimizer.optimize(plan, &self.state, |_, _| {}))
+            .map_err(from_datafusion)
     }
 
     /// Starts a physical plan.

@@ -35,6 +35,8 @@ use weir_common::{Error, ObjectId, RelationSchema, Result, SqlState};
 use weir_exec::error::from_datafusion;
 use weir_planner::bound::BoundQuery;
 use weir_planner::logical::replace_scans;
+use weir_planner::rules::DisabledRules;
+use weir_planner::rules::optional::DISABLED_RULES;
 use weir_planner::{OutputColumn, RelationKind, RelationSource};
 use weir_runtime::Consistency;
 
@@ -74,7 +76,7 @@ impl Session {
     }
 
     async fn run_plan(&self, query: &BoundQuery, plan: &LogicalPlan) -> Result<RowStream> {
-        let physical = self.env.batch.plan(plan).await?;
+        let physical = self.env.batch.plan(plan, &self.disabled_rules()?).await?;
         let rows = self.env.batch.stream(physical)?;
         let schema = result_schema(&query.columns);
         let rows = rows.map(move |batch| conform(batch.map_err(from_datafusion)?, &schema));
@@ -183,6 +185,11 @@ impl Session {
             Purpose::Write => Consistency::Strict,
         };
         snapshots_of(&self.env, relations, consistency).await
+    }
+
+    /// The optimizer's rules that are switched off.
+    pub(crate) fn disabled_rules(&self) -> Result<DisabledRules> {
+        DisabledRules::parse(&self.settings.show(DISABLED_RULES)?)
     }
 
     /// What `weir.consistency` asks of a read.

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use weir_planner::rules::optional::DISABLED_RULES;
+
 /// What values a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -31,6 +33,8 @@ pub enum Kind {
     Encoding,
     /// Schema names in order.
     SearchPath,
+    /// Optimizer rules that queries can do without.
+    Rules,
 }
 
 /// A setting.
@@ -209,6 +213,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "strict",
         Kind::Choice(&["strict", "session", "eventual"]),
         "Sets how fresh a read is: of all writes before it (strict), of the session's own, or what is there.",
+    ),
+    define(
+        DISABLED_RULES,
+        "",
+        Kind::Rules,
+        "Lists optimizer rules that queries, and views created from now on, are planned without.",
     ),
     define("work_mem", "4096", Kind::Memory, "Sets the memory to be used for query workspaces."),
     define("xmlbinary", "base64", Kind::Text, "Sets how binary values are to be encoded in XML."),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use chrono_tz::Tz;
 use weir_common::{Error, Result, SqlState};
+use weir_planner::rules::DisabledRules;
 
 use super::definition::{Definition, Kind};
 
@@ -27,6 +28,7 @@ pub fn normalise(definition: &Definition, value: &str) -> Result<String> {
         Kind::Memory => with_unit(definition, value, MEMORY_UNITS),
         Kind::Choice(words) => choice(definition, value, words),
         Kind::Text | Kind::SearchPath => Ok(value.to_string()),
+        Kind::Rules => Ok(DisabledRules::parse(value)?.to_string()),
         Kind::TimeZone => {
             time_zone(value).map(|_| zone_name(value)).ok_or_else(|| invalid(definition, value))
         }
@@ -203,6 +205,13 @@ mod tests {
         check("client_encoding", "utf-8", "UTF8");
         check("client_encoding", "LATIN1", "22023");
         check("standard_conforming_strings", "off", "0A000");
+        check(
+            "weir.disabled_rules",
+            "Push_Down_Filter,eliminate_filter",
+            "push_down_filter, eliminate_filter",
+        );
+        check("weir.disabled_rules", "", "");
+        check("weir.disabled_rules", "decorrelate_lateral_join", "22023");
     }
 
     #[test]

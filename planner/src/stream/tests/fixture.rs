@@ -9,6 +9,7 @@ use weir_common::{Column, JobId, ObjectId, RelationKey, RelationSchema, Result, 
 use crate::bound::{BoundQuery, OutputColumn};
 use crate::explain::render_stream;
 use crate::logical::{RelationKind, RelationSource};
+use crate::rules::DisabledRules;
 use crate::stream::{JobTarget, PlannedJob, TargetOutput, plan_job};
 
 /// A scan of one of the fixture's relations.
@@ -90,7 +91,7 @@ pub fn planned(plan: LogicalPlan, output: TargetOutput) -> Result<PlannedJob> {
         origin: None,
     });
     let query = BoundQuery { columns: columns.collect(), plan, relations: Vec::new(), ordered: false };
-    plan_job(&query, JobTarget::new(JobId(16500), "m", output))
+    plan_job(&query, JobTarget::new(JobId(16500), "m", output), &DisabledRules::default())
 }
 
 fn sql_type(ty: &DataType) -> SqlType {

@@ -10,6 +10,7 @@ use weir_common::{Column, JobId, ObjectId, RelationKey, Result, SqlType};
 use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
 use crate::explain::render_stream;
+use crate::rules::DisabledRules;
 use crate::stream::{JobTarget, PlannedJob, TargetOutput, plan_job};
 
 fn columns(list: &[(&str, SqlType)]) -> Vec<Column> {
@@ -68,7 +69,7 @@ pub fn plan(query: &str) -> Result<PlannedJob> {
         panic!("{query} is not a view")
     };
     let output = TargetOutput::ToRelation(ObjectId(16500));
-    plan_job(&view.query, JobTarget::new(JobId(16500), "m", output))
+    plan_job(&view.query, JobTarget::new(JobId(16500), "m", output), &DisabledRules::default())
 }
 
 pub fn stream(query: &str) -> String {
