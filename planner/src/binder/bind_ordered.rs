@@ -40,7 +40,7 @@ impl Binder<'_> {
         let keys = self.bind_sort_keys(call.order_by, cx.inside_aggregate())?;
         match (function, args) {
             (AggregateFunction::JsonbAgg, [value]) => self.bind_jsonb_agg(call, value.clone(), keys, cx),
-            _ => self.ordered(function, call, args.to_vec(), keys, cx),
+            _ => self.ordered(function, call, args.to_vec(), None, keys, cx),
         }
         .map(Some)
     }
@@ -58,8 +58,8 @@ impl Binder<'_> {
         if keys.is_empty() && !call.distinct && !is_json {
             keys.push(Sort::new(value.expr.clone(), true, false));
         }
-        let json = self.bind_scalar_call("to_jsonb", vec![value], call.position)?;
-        self.ordered(AggregateFunction::JsonbAgg, call, vec![json], keys, cx)
+        let json = self.bind_scalar_call("to_jsonb", vec![value.clone()], call.position)?;
+        self.ordered(AggregateFunction::JsonbAgg, call, vec![json], Some(&value.expr), keys, cx)
     }
 
     /// `mode()`, `percentile_cont(f)` or `percentile_disc(f)` `WITHIN GROUP (ORDER BY key)`.
@@ -108,11 +108,14 @@ impl Binder<'_> {
             .ok_or_else(|| Error::internal("an ordered-set aggregate has a function"))
     }
 
+    /// `written` is what the call has for its first argument, if that is computed from it: distinct values of the one are
+    /// those of the other.
     fn ordered(
         &self,
         function: AggregateFunction,
         call: &Call<'_>,
         args: Vec<Typed>,
+        written: Option<&Expr>,
         keys: Vec<Sort>,
         cx: ExprContext<'_>,
     ) -> Result<Typed> {
@@ -130,7 +133,7 @@ impl Binder<'_> {
                         .with_hint("Use SELECT DISTINCT in a subquery.")
                         .at(call.position));
                 }
-                if call.distinct {
+                if call.distinct && written != Some(&key.expr) {
                     let message =
                         "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
                     return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(call.position));
