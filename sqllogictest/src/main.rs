@@ -8,7 +8,7 @@ use clap::Parser;
 use weir_sqllogictest::order::{Crash, Views};
 use weir_sqllogictest::run::{Circumstances, Target, run};
 use weir_sqllogictest::script::Script;
-use weir_sqllogictest::server::{Server, binary};
+use weir_sqllogictest::server::{self, Server, binary};
 use weir_sqllogictest::wire::{Address, Protocol};
 use weir_sqllogictest::{Result, all_circumstances};
 
@@ -56,10 +56,11 @@ fn suite_failures(options: &Options, suite: &Path) -> Result<Vec<String>> {
     }
     let binary = binary()?;
     if options.quick {
-        return run(&script, Target::Weir(Server::start(&binary, 2)?), once);
+        return run(&script, Target::Weir(Server::start(&binary, server::Options::of_workers(2))?), once);
     }
     for (workers, circumstances) in all_circumstances(&script) {
-        let failures = run(&script, Target::Weir(Server::start(&binary, workers)?), circumstances)?;
+        let server = Server::start(&binary, server::Options::of_workers(workers))?;
+        let failures = run(&script, Target::Weir(server), circumstances)?;
         if !failures.is_empty() {
             let heading = format!("with {workers} workers and {circumstances:?}:");
             return Ok(std::iter::once(heading).chain(failures).collect());

@@ -18,14 +18,39 @@ use crate::wire::Address;
 /// Longest wait until a server is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// With several workers a server also takes few rows at once and keeps hardly any state in memory, so that every suite
-/// meets state that has to be read from disk, and backfills in many steps.
-const CRAMPED: [&str; 4] = ["--batch-rows", "7", "--state-memory", "64"];
+/// How a server is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    pub workers: usize,
+    /// Rows that are taken at once.
+    pub batch_rows: u32,
+    /// State that an operator keeps in memory; `None` is all.
+    pub state_memory_bytes: Option<usize>,
+}
+
+impl Options {
+    /// For a suite. With several workers a server also takes few rows at once and keeps hardly any state in memory, so
+    /// that every suite meets state that has to be read from disk, and backfills in many steps.
+    pub fn of_workers(workers: usize) -> Options {
+        match workers {
+            1 => Options { workers, batch_rows: 8192, state_memory_bytes: None },
+            _ => Options { workers, batch_rows: 7, state_memory_bytes: Some(64) },
+        }
+    }
+
+    /// As the command line has them.
+    fn arguments(self) -> Vec<String> {
+        let always = [("--workers", self.workers), ("--batch-rows", self.batch_rows as usize)];
+        let options =
+            always.into_iter().chain(self.state_memory_bytes.map(|bytes| ("--state-memory", bytes)));
+        options.flat_map(|(name, value)| [name.to_string(), value.to_string()]).collect()
+    }
+}
 
 /// A running server; killed when dropped.
 pub struct Server {
     binary: PathBuf,
-    workers: usize,
+    options: Options,
     folder: TempDir,
     child: Child,
     port: u16,
@@ -33,10 +58,10 @@ pub struct Server {
 
 impl Server {
     /// Starts a server on an empty folder.
-    pub fn start(binary: &Path, workers: usize) -> Result<Server> {
+    pub fn start(binary: &Path, options: Options) -> Result<Server> {
         let folder = TempDir::new().map_err(|e| format!("could not create a folder: {e}"))?;
-        let (child, port) = spawn(binary, workers, folder.path())?;
-        Ok(Server { binary: binary.to_path_buf(), workers, folder, child, port })
+        let (child, port) = spawn(binary, options, folder.path())?;
+        Ok(Server { binary: binary.to_path_buf(), options, folder, child, port })
     }
 
     /// How to connect to it.
@@ -47,7 +72,7 @@ impl Server {
     /// Ends it as a power switch would, and starts it on the same folder.
     pub fn crash(&mut self) -> Result<()> {
         self.kill();
-        (self.child, self.port) = spawn(&self.binary, self.workers, self.folder.path())?;
+        (self.child, self.port) = spawn(&self.binary, self.options, self.folder.path())?;
         Ok(())
     }
 
@@ -82,12 +107,12 @@ pub fn binary() -> Result<PathBuf> {
     found.ok_or_else(|| "the binary weir is not built: cargo build -p weir-server, or set WEIR_BIN".into())
 }
 
-fn spawn(binary: &Path, workers: usize, folder: &Path) -> Result<(Child, u16)> {
+fn spawn(binary: &Path, options: Options, folder: &Path) -> Result<(Child, u16)> {
     let log_file = OpenOptions::new().create(true).append(true).open(folder.join("log"));
     let mut child = Command::new(binary)
-        .args(["--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--data-dir"])
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
-        .args(CRAMPED.iter().filter(|_| workers > 1))
+        .args(options.arguments())
         .stdout(Stdio::piped())
         .stderr(log_file.map_err(|e| format!("could not open the log: {e}"))?)
         .spawn()
@@ -133,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_missing_binary_is_named() {
-        let error = Server::start(Path::new("/nowhere/weir"), 1).err().unwrap();
+        let error = Server::start(Path::new("/nowhere/weir"), Options::of_workers(1)).err().unwrap();
         assert!(error.contains("/nowhere/weir"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use weir_sqllogictest::all_circumstances;
 use weir_sqllogictest::run::{Circumstances, Target, run};
 use weir_sqllogictest::script::Script;
-use weir_sqllogictest::server::{Server, binary};
+use weir_sqllogictest::server::{Options, Server, binary};
 
 /// Servers that run at the same time.
 const PARALLEL: usize = 2;
@@ -50,7 +50,7 @@ fn suites_give_the_same_results_under_all_circumstances() {
                 while let Some((file, script, workers, circumstances)) =
                     all.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let started = Server::start(&binary, *workers);
+                    let started = Server::start(&binary, Options::of_workers(*workers));
                     let result = started.and_then(|server| run(script, Target::Weir(server), *circumstances));
                     let failures = result.unwrap_or_else(|error| vec![error]);
                     if !failures.is_empty() {

@@ -51,9 +51,12 @@ struct Options {
 struct Total {
     failed: Vec<u64>,
     compared: usize,
-    refused: BTreeMap<String, usize>,
-    errors: BTreeMap<String, usize>,
+    refused: Counts,
+    errors: Counts,
 }
+
+/// By what was said: how often, and by which seed first.
+type Counts = BTreeMap<String, (usize, u64)>;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -84,8 +87,8 @@ fn run(options: &Options) -> Result<Total> {
         let scenario = Scenario::generate(seed);
         let report = stage.play(&scenario).map_err(|e| format!("seed {seed}: {e}"))?;
         total.compared += report.compared;
-        report.refused.into_iter().for_each(|what| *total.refused.entry(what).or_default() += 1);
-        report.errors.into_iter().for_each(|what| *total.errors.entry(what).or_default() += 1);
+        report.refused.into_iter().for_each(|what| total.refused.entry(what).or_insert((0, seed)).0 += 1);
+        report.errors.into_iter().for_each(|what| total.errors.entry(what).or_insert((0, seed)).0 += 1);
         if let Some(failure) = report.failure {
             total.failed.push(seed);
             tell(options, &mut stage, seed, &scenario, &failure)?;
@@ -122,10 +125,12 @@ impl Total {
     fn summary(&self) -> String {
         let mut text = format!("{} answers compared, failed seeds: {:?}", self.compared, self.failed);
         for (name, counts) in [("refused by Weir (0A000)", &self.refused), ("failed on both", &self.errors)] {
-            let mut counts: Vec<(&String, &usize)> = counts.iter().collect();
-            counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-            text.push_str(&format!("\n{name}: {}", counts.iter().map(|(_, n)| **n).sum::<usize>()));
-            counts.iter().take(25).for_each(|(what, n)| text.push_str(&format!("\n  {n:>5}  {what}")));
+            let mut counts: Vec<(&String, &(usize, u64))> = counts.iter().collect();
+            counts.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+            text.push_str(&format!("\n{name}: {}", counts.iter().map(|(_, (n, _))| n).sum::<usize>()));
+            for (what, (n, seed)) in counts.into_iter().take(25) {
+                text.push_str(&format!("\n  {n:>5}  {what} (seed {seed})"));
+            }
         }
         text
     }

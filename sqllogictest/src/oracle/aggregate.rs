@@ -15,13 +15,18 @@ impl Generator<'_> {
     /// A SELECT with GROUP BY, or with aggregates over all rows.
     pub(super) fn grouped(&mut self, from: From, filter: List, want: Option<&[Type]>) -> Query {
         let keys = self.group_keys(&from.scope);
+        let sets = if self.rng.chance(15) { self.grouping_sets(&keys) } else { None };
         let mut columns: Vec<Expr> = keys.iter().map(|(key, _)| key.clone()).collect();
+        if sets.is_some() {
+            let key = self.rng.pick(&keys).0.tree.clone();
+            columns
+                .push(Expr::new(tree!(Role::Expr(Type::Int4); "grouping(", key, ")"), Kind::of(Type::Int4)));
+        }
         for _ in 0..self.rng.range(1, 3) {
             columns.push(self.aggregate(&from.scope));
         }
         let mut visible: Vec<Expr> =
             keys.iter().filter(|(_, is_column)| *is_column).map(|(key, _)| key.clone()).collect();
-        let sets = if self.rng.chance(12) { self.grouping_sets(&keys) } else { None };
         if sets.is_some() {
             // In a subquery the key would be the column itself, which is not NULL where its set leaves it out.
             visible.clear();
@@ -47,10 +52,11 @@ impl Generator<'_> {
         Query { tree, kinds, rows }
     }
 
-    /// GROUPING SETS, ROLLUP or CUBE, with each key in at least one set.
+    /// GROUPING SETS, ROLLUP or CUBE, with each key in at least one set. Keys are columns: one that PostgreSQL can compute
+    /// before it reads a row is not NULL there in the sets without it (up to version 17), which is a fault of its own.
     fn grouping_sets(&mut self, keys: &[(Expr, bool)]) -> Option<Tree> {
         let all = || keys.iter().map(|(key, _)| key.tree.clone()).collect::<Vec<_>>();
-        if keys.is_empty() {
+        if keys.is_empty() || !keys.iter().all(|(_, is_column)| *is_column) {
             return None;
         }
         let set = |keys: Vec<Tree>| tree!(Role::Item; "(", List::new("", ", ", keys, 0), ")");
@@ -98,7 +104,7 @@ impl Generator<'_> {
             }
         }
         let argument = self.expr(&scope, ty, 1);
-        let made = match self.rng.below(24) {
+        let made = match self.rng.below(27) {
             0..=2 => None,
             3..=5 => Some((self.one("count", &argument), Kind { bound: 1e6, ..Kind::of(Type::Int8) })),
             6..=9 => argument.kind.summed().map(|kind| (self.one("sum", &argument), kind)),
@@ -109,18 +115,25 @@ impl Generator<'_> {
             }
             20 => Some(self.boolean_aggregate(&scope)),
             21 => Some(self.ordered_aggregate(&scope)),
+            24 | 25 if is_listed(&argument) => return self.list(&scope, &argument),
+            26 if argument.kind.plain && ty != Type::Decimal => Some(self.quantile(&argument)),
             22 if ty.is_integer() => Some(self.bitwise(&argument)),
             23 if ty.is_integer() => Some(self.deviation(&argument)),
             _ => None,
         };
         let (call, kind) = made
             .unwrap_or_else(|| (tree!(Role::Item; "count(*)"), Kind { bound: 1e6, ..Kind::of(Type::Int8) }));
+        let filter = self.aggregate_filter(&scope);
+        Expr::new(tree!(Role::Expr(kind.ty); call, filter), kind)
+    }
+
+    /// FILTER, or nothing.
+    pub(super) fn aggregate_filter(&mut self, scope: &Scope) -> List {
         let filter = match self.rng.chance(20) {
-            true => vec![self.predicate(&scope, 1).tree],
+            true => vec![self.predicate(scope, 1).tree],
             false => Vec::new(),
         };
-        let filter = filter.into_iter().map(|p| tree!(Role::Item; p, ")")).collect();
-        Expr::new(tree!(Role::Expr(kind.ty); call, List::new(" FILTER (WHERE ", "", filter, 0)), kind)
+        List::new(" FILTER (WHERE ", "", filter.into_iter().map(|p| tree!(Role::Item; p, ")")).collect(), 0)
     }
 
     fn one(&mut self, name: &str, argument: &Expr) -> Tree {
@@ -146,6 +159,35 @@ impl Generator<'_> {
 
 /// The rarer ones.
 impl Generator<'_> {
+    /// All values as one text, in their order.
+    fn list(&mut self, scope: &Scope, argument: &Expr) -> Expr {
+        let filter = self.aggregate_filter(scope);
+        let name = *self.rng.pick(&["array_agg", "array_agg", "jsonb_agg"]);
+        let distinct = if self.rng.chance(30) { "DISTINCT " } else { "" };
+        let how = *self.rng.pick(&["", " DESC", " NULLS FIRST"]);
+        let (head, argument) = (format!("({name}({distinct}"), argument.tree.clone());
+        let order = tree!(Role::Item; " ORDER BY ", argument.clone(), format!("{how})"));
+        let tree = tree!(Role::Expr(Type::Text); head, argument, order, filter, ")::text");
+        Expr::new(tree, Kind { bound: 1e4, ..Kind::of(Type::Text) })
+    }
+
+    /// An aggregate over a sorted column.
+    fn quantile(&mut self, argument: &Expr) -> (Tree, Kind) {
+        let ty = argument.ty();
+        let name = *self.rng.pick(&[
+            "mode()",
+            "percentile_disc(0.5)",
+            "percentile_disc(0.25)",
+            "percentile_cont(0.5)",
+        ]);
+        let is_between = name.starts_with("percentile_cont");
+        let name = if is_between && ty != Type::Float8 { "percentile_disc(1)" } else { name };
+        let how = *self.rng.pick(&["", " DESC"]);
+        let head = format!("{name} WITHIN GROUP (ORDER BY ");
+        let grain = if is_between { argument.kind.grain.saturating_add(2) } else { argument.kind.grain };
+        (tree!(Role::Item; head, argument.tree.clone(), format!("{how})")), Kind { grain, ..argument.kind })
+    }
+
     fn bitwise(&mut self, argument: &Expr) -> (Tree, Kind) {
         let name = *self.rng.pick(&["bit_and", "bit_or", "bit_xor"]);
         let kind = Kind { bound: argument.kind.bound * 2.0, ..argument.kind };
@@ -164,8 +206,14 @@ fn local(scope: &Scope) -> Scope {
     Scope { outer: Vec::new(), ..scope.clone() }
 }
 
+/// Whether a list of such values has one text: floats have a negative zero, averages a scale of their own.
+fn is_listed(value: &Expr) -> bool {
+    let is_exact = !matches!(value.ty(), Type::Float4 | Type::Float8 | Type::Decimal);
+    is_exact && value.kind.plain
+}
+
 /// What `avg` gives: a numeric whose scale depends on the value, or a float that is exact no more.
-fn average(kind: Kind) -> Option<Kind> {
+pub(super) fn average(kind: Kind) -> Option<Kind> {
     kind.summed()?;
     Some(match kind.ty {
         Type::Float4 | Type::Float8 => Kind { ty: Type::Float8, grain: 60, ..kind },

@@ -38,6 +38,13 @@ impl Generator<'_> {
         (tree, Relation { name: name.to_string(), columns, key, required, rows: 20.0 })
     }
 
+    /// CREATE INDEX on some columns. None is UNIQUE: what a statement may do to those depends on the order of rows.
+    pub fn index(&mut self, table: &Relation) -> Tree {
+        let columns: Vec<usize> = (0..table.columns.len()).filter(|_| self.rng.chance(50)).collect();
+        let columns = if columns.is_empty() { vec![0] } else { columns };
+        tree!(Role::Statement; format!("CREATE INDEX ON {} ({})", table.name, names(&columns)))
+    }
+
     /// A statement that changes this table.
     pub fn change(&mut self, table: &Relation) -> Tree {
         let statement = match self.rng.below(100) {

@@ -112,8 +112,7 @@ impl Generator<'_> {
         let kind = Kind { ty, bound: column.kind.bound, ..Kind::of(ty) };
         let is_cast = match ty {
             Type::Bool => {
-                let operator =
-                    *self.rng.pick(if from == Type::Jsonb { &[" = "] } else { &[" < ", " >= ", " <> "] });
+                let operator = *self.rng.pick(&[" < ", " >= ", " <> "]);
                 let literal = self.literal(from).tree;
                 let test = tree!(role; "(", column.tree, operator, literal, ")");
                 return Some(Expr::new(test, Kind::of(ty)));
@@ -164,7 +163,7 @@ impl Generator<'_> {
             }
             1 => return Some(self.simple_case(scope, a, b, depth)),
             2 => tree!(role; "coalesce(", a.tree, ", ", b.tree, ")"),
-            3 if ty != Type::Jsonb => tree!(role; "nullif(", a.tree, ", ", b.tree, ")"),
+            3 => tree!(role; "nullif(", a.tree, ", ", b.tree, ")"),
             // Of two equal intervals either may come.
             _ if ty.has_extremes() && ty != Type::Decimal && ty != Type::Interval => {
                 let name = *self.rng.pick(&["greatest(", "least("]);
@@ -177,10 +176,7 @@ impl Generator<'_> {
 
     /// `CASE x WHEN … THEN … END`, which is NULL where nothing matches.
     fn simple_case(&mut self, scope: &Scope, a: Expr, b: Expr, depth: u32) -> Expr {
-        let ty = match self.some_type(scope) {
-            Type::Jsonb => Type::Int4,
-            ty => ty,
-        };
+        let ty = self.some_type(scope);
         let subject = self.expr(scope, ty, depth).tree;
         let (first, second) = (self.literal(ty).tree, self.literal(ty).tree);
         let kind = a.kind.or(b.kind);

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! seed ─ scenario ─► steps ─ play ─► Weir and PostgreSQL ─ outcome ─► the same, or a failure ─ shrink ─ repro ─► .slt
-//!           │ generator: expr predicate query from aggregate subquery window dml, over types
+//!           │ generator: expr predicate query from aggregate subquery window dml …, over types
 //!           └ every statement is a tree, so that whoever shrinks needs no grammar
 //! ```
 //! What Weir answers with 0A000 is counted, and left out on PostgreSQL. Everything a seed decides comes from
 //! its dice, so `weir-oracle --seed N` runs a scenario again.
 
 pub mod aggregate;
+pub mod circumstances;
 pub mod dml;
 pub mod expr;
 pub mod expr_number;
@@ -23,6 +24,7 @@ pub mod query;
 pub mod repro;
 pub mod rng;
 pub mod scenario;
+pub mod set_function;
 pub mod shrink;
 pub mod subquery;
 pub mod tree;

@@ -25,6 +25,8 @@ pub enum Class {
     View,
     /// The rows of two views that must be equal.
     Twins,
+    /// A statement is refused without this rule of the optimizer.
+    Rule(&'static str),
     /// Something in the server's log that no scenario should cause.
     Log,
     /// The connection broke, or nothing came for a minute.

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::circumstances::Circumstances;
 use super::outcome::{Class, Failure, Outcome, Tags, difference, rows_differ};
 use super::scenario::{End, Scenario, Step};
 use crate::Result;
 use crate::postgres::Postgres;
-use crate::server::Server;
+use crate::server::{Options, Server};
 use crate::wire::{Connection, Protocol};
 
 /// What a scenario that is refused, or fails on both, is counted as.
@@ -29,8 +30,7 @@ pub struct Report {
 /// Servers to play on.
 pub struct Stage {
     binary: PathBuf,
-    /// By number of workers.
-    servers: HashMap<usize, Weir>,
+    servers: HashMap<Options, Weir>,
     reference: Connection,
     /// Ended when dropped, after the connection.
     _postgres: Postgres,
@@ -57,21 +57,16 @@ impl Stage {
 
     /// Plays a scenario. The error is one of PostgreSQL's or of the machine.
     pub fn play(&mut self, scenario: &Scenario) -> Result<Report> {
-        let mut weir = match self.servers.remove(&scenario.workers) {
+        let circumstances = scenario.circumstances;
+        let mut weir = match self.servers.remove(&circumstances.server) {
             Some(weir) => weir,
-            None => Weir::start(&self.binary, scenario.workers)?,
+            None => Weir::start(&self.binary, circumstances.server)?,
         };
         for sql in ["ROLLBACK", "DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
             self.reference.run(sql, Protocol::Simple)?.map_err(|e| format!("{sql}: {}", e.message))?;
         }
-        let mut run = Run::new(&mut weir, &mut self.reference, scenario.protocol);
-        let mut failure = None;
-        for (step, what) in scenario.steps.iter().enumerate() {
-            if let Some((class, detail)) = run.step(what)? {
-                failure = Some(Failure { step, class, detail });
-                break;
-            }
-        }
+        let mut run = Run::new(&mut weir, &mut self.reference, circumstances);
+        let mut failure = run.all(&scenario.steps)?;
         let is_clean = run.clear();
         let mut report = run.report;
         let complaints = weir.server.complaints();
@@ -81,7 +76,7 @@ impl Stage {
         }
         weir.complaints = complaints.len();
         if is_clean {
-            self.servers.insert(scenario.workers, weir);
+            self.servers.insert(circumstances.server, weir);
         }
         report.failure = failure;
         Ok(report)
@@ -97,8 +92,8 @@ impl Stage {
 }
 
 impl Weir {
-    fn start(binary: &Path, workers: usize) -> Result<Weir> {
-        let server = Server::start(binary, workers)?;
+    fn start(binary: &Path, options: Options) -> Result<Weir> {
+        let server = Server::start(binary, options)?;
         let connection = Connection::open(&server.address())?;
         Ok(Weir { server, connection, complaints: 0 })
     }
@@ -107,7 +102,7 @@ impl Weir {
 struct Run<'s> {
     weir: &'s mut Weir,
     reference: &'s mut Connection,
-    protocol: Protocol,
+    circumstances: Circumstances,
     tables: Vec<String>,
     views: Vec<View>,
     twins: Vec<(String, String)>,
@@ -125,9 +120,34 @@ struct View {
 type Difference = Option<(Class, String)>;
 
 impl<'s> Run<'s> {
-    fn new(weir: &'s mut Weir, reference: &'s mut Connection, protocol: Protocol) -> Run<'s> {
+    fn new(weir: &'s mut Weir, reference: &'s mut Connection, circumstances: Circumstances) -> Run<'s> {
         let (tables, views, twins) = (Vec::new(), Vec::new(), Vec::new());
-        Run { weir, reference, protocol, tables, views, twins, report: Report::default() }
+        Run { weir, reference, circumstances, tables, views, twins, report: Report::default() }
+    }
+
+    /// Every step, up to the first that fails.
+    fn all(&mut self, steps: &[Step]) -> Result<Option<Failure>> {
+        if let Some((class, detail)) = self.begin_session() {
+            return Ok(Some(Failure { step: 0, class, detail }));
+        }
+        for (step, what) in steps.iter().enumerate() {
+            if let Some((class, detail)) = self.step(what)? {
+                return Ok(Some(Failure { step, class, detail }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a new session is told.
+    fn begin_session(&mut self) -> Difference {
+        let sql = self.circumstances.first_statement().unwrap_or("RESET weir.disabled_rules".to_string());
+        match self.ask_weir(&sql) {
+            Ok(Ok(_)) => None,
+            // In a transaction that has failed nothing can be set.
+            Ok(Err(error)) if error.code == "25P02" => None,
+            Ok(Err(error)) => Some((Class::Broken, format!("{sql}\n{}", error.message))),
+            Err(broken) => Some(broken),
+        }
     }
 
     fn step(&mut self, step: &Step) -> Result<Difference> {
@@ -138,7 +158,9 @@ impl<'s> Run<'s> {
             }
             Step::Data(statements, end) => self.data(statements.iter().map(|s| s.to_string()), *end),
             Step::View { name, query, maintained } => self.create_view(name, query.to_string(), *maintained),
-            Step::Query(query) => self.statement(&query.to_string(), Tags::Ignore),
+            Step::Index(statement) | Step::Query(statement) => {
+                self.statement(&statement.to_string(), Tags::Ignore)
+            }
             Step::Twins(one, other) => {
                 self.twins.push((one.clone(), other.clone()));
                 Ok(None)
@@ -152,15 +174,16 @@ impl<'s> Run<'s> {
     fn statement(&mut self, sql: &str, tags: Tags) -> Result<Difference> {
         match self.ask_weir(sql) {
             Err(broken) => Ok(Some(broken)),
-            Ok(weir) => self.against_postgres(weir, sql, tags, "SELECT 1"),
+            Ok(weir) => self.against_postgres(weir, [sql, sql], tags, "SELECT 1"),
         }
     }
 
-    /// Compares an outcome of Weir's with PostgreSQL's, which sees `instead` of what Weir refuses.
+    /// Compares an outcome of Weir's with PostgreSQL's, for a statement in the words of each. PostgreSQL sees `instead` of
+    /// what Weir refuses.
     fn against_postgres(
         &mut self,
         weir: Outcome,
-        sql: &str,
+        [ours, sql]: [&str; 2],
         tags: Tags,
         instead: &str,
     ) -> Result<Difference> {
@@ -170,7 +193,7 @@ impl<'s> Run<'s> {
             self.report.refused.push(error.message.clone());
             // An error is what this may be for.
             let _ = self.reference.run(instead, Protocol::Simple)?;
-            return Ok(None);
+            return Ok(self.needs_rule(ours, &error.message));
         }
         let postgres = self.reference.run(sql, Protocol::Simple)?;
         if let Err(error) = &postgres
@@ -183,6 +206,18 @@ impl<'s> Run<'s> {
         }
         self.report.compared += 1;
         Ok(difference(&weir, &postgres, tags).map(|(class, detail)| (class, format!("{sql}\n{detail}"))))
+    }
+
+    /// Whether a statement is refused for want of the rule that is switched off: then no session may switch it off. In a
+    /// transaction, which has failed, there is no telling.
+    fn needs_rule(&mut self, sql: &str, refusal: &str) -> Difference {
+        let rule = self.circumstances.without_rule?;
+        let again = self.ask_weir("RESET weir.disabled_rules").and_then(|_| self.ask_weir(sql));
+        match again {
+            Ok(Ok(_)) => Some((Class::Rule(rule), format!("{sql}\nwithout {rule}: {refusal}"))),
+            Ok(Err(_)) => self.begin_session(),
+            Err(broken) => Some(broken),
+        }
     }
 
     fn data(&mut self, statements: impl Iterator<Item = String>, end: End) -> Result<Difference> {
@@ -198,7 +233,7 @@ impl<'s> Run<'s> {
                 Ok(weir) => weir,
                 Err(broken) => return Ok(Some(broken)),
             };
-            let differs = self.against_postgres(weir, &sql, Tags::Compare, instead)?;
+            let differs = self.against_postgres(weir, [&sql, &sql], Tags::Compare, instead)?;
             if differs.is_some() {
                 return Ok(differs);
             }
@@ -208,13 +243,14 @@ impl<'s> Run<'s> {
 
     fn create_view(&mut self, name: &str, query: String, maintained: bool) -> Result<Difference> {
         let kind = if maintained { "MATERIALIZED VIEW" } else { "VIEW" };
-        let weir = match self.ask_weir(&format!("CREATE {kind} {name} AS {query}")) {
+        let (ours, theirs) =
+            (format!("CREATE {kind} {name} AS {query}"), format!("CREATE VIEW {name} AS {query}"));
+        let weir = match self.ask_weir(&ours) {
             Ok(weir) => weir,
             Err(broken) => return Ok(Some(broken)),
         };
         let (made, refused) = (weir.is_ok(), weir.as_ref().is_err_and(|error| error.code == "0A000"));
-        let differs =
-            self.against_postgres(weir, &format!("CREATE VIEW {name} AS {query}"), Tags::Ignore, "SELECT 1")?;
+        let differs = self.against_postgres(weir, [&ours, &theirs], Tags::Ignore, "SELECT 1")?;
         if made || refused {
             self.views.push(View { name: name.to_string(), query, maintained, made });
         }
@@ -271,7 +307,10 @@ impl<'s> Run<'s> {
     }
 
     fn ask_weir(&mut self, sql: &str) -> Result<Outcome, (Class, String)> {
-        self.weir.connection.run(sql, self.protocol).map_err(|e| (Class::Broken, format!("{sql}\n{e}")))
+        self.weir
+            .connection
+            .run(sql, self.circumstances.protocol)
+            .map_err(|e| (Class::Broken, format!("{sql}\n{e}")))
     }
 
     fn crash(&mut self) -> Difference {
@@ -279,7 +318,7 @@ impl<'s> Run<'s> {
         match again {
             Ok(connection) => {
                 self.weir.connection = connection;
-                None
+                self.begin_session()
             }
             Err(error) => Some((Class::Broken, format!("kill and restart\n{error}"))),
         }

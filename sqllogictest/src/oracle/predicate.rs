@@ -55,14 +55,11 @@ impl Generator<'_> {
         if a.tree == b.tree {
             b = self.literal(other);
         }
-        let operators: &[&str] = match ty {
-            Type::Jsonb => &[" = ", " <> "],
-            _ => &[" = ", " <> ", " <> ", " < ", " <= ", " > ", " >= "],
-        };
+        let operators = [" = ", " <> ", " <> ", " < ", " <= ", " > ", " >= "];
         let operator = match self.rng.below(10) {
             0 => " IS DISTINCT FROM ",
             1 => " IS NOT DISTINCT FROM ",
-            _ => *self.rng.pick(operators),
+            _ => *self.rng.pick(&operators),
         };
         tree!(BOOL; "(", a.tree, operator, b.tree, ")")
     }
@@ -95,10 +92,7 @@ impl Generator<'_> {
     }
 
     fn between(&mut self, scope: &Scope, depth: u32) -> Tree {
-        let ty = match self.some_type(scope) {
-            Type::Jsonb => Type::Int4,
-            ty => ty,
-        };
+        let ty = self.some_type(scope);
         let operator = *self.rng.pick(&[" BETWEEN ", " NOT BETWEEN "]);
         let (subject, low, high) = (self.expr(scope, ty, depth), self.leaf(scope, ty), self.literal(ty));
         tree!(BOOL; "(", subject.tree, operator, low.tree, " AND ", high.tree, ")")

@@ -19,11 +19,6 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether rows have one order, in which equal ones look the same.
-    pub fn is_ordered(&self) -> bool {
-        self.is_plain() && self.kinds.iter().all(|kind| kind.ty.is_ordered())
-    }
-
     /// Whether equal rows look the same.
     pub fn is_plain(&self) -> bool {
         self.kinds.iter().all(|kind| kind.plain)
@@ -138,12 +133,20 @@ impl Generator<'_> {
 
     /// The first rows of a total order.
     fn first_rows(&mut self, outer: &[Expr], want: Option<&[Type]>, depth: u32) -> Query {
-        let query = self.select(outer, want, depth);
-        if !query.is_ordered() {
+        let query = match depth > 0 && self.rng.chance(20) {
+            true => self.set_operation(outer, want, depth - 1),
+            false => self.select(outer, want, depth),
+        };
+        if !query.is_plain() {
             return query;
         }
-        let order = self.total_order(query.kinds.len());
-        let limit = match self.rng.below(4) {
+        let mut order = self.total_order(query.kinds.len());
+        let limit = match self.rng.below(5) {
+            // Ties come too, so an order by one column says which rows come, as long as none is skipped.
+            4 => {
+                order.truncate(order.find(',').unwrap_or(order.len()));
+                format!(" FETCH FIRST {} ROWS WITH TIES", self.rng.range(1, 4))
+            }
             0 => format!(" OFFSET {}", self.rng.range(0, 4)),
             1 => format!(" LIMIT {} OFFSET {}", self.rng.range(0, 6), self.rng.range(1, 4)),
             2 => format!(" FETCH FIRST {} ROWS ONLY", self.rng.range(1, 6)),
@@ -168,7 +171,7 @@ impl Generator<'_> {
     /// DISTINCT ON some columns, with a total order.
     fn distinct_on(&mut self, outer: &[Expr], want: Option<&[Type]>, depth: u32) -> Query {
         let inner = self.select(outer, want, depth);
-        if !inner.is_ordered() {
+        if !inner.is_plain() {
             return inner;
         }
         let columns = inner.kinds.len();

@@ -11,7 +11,8 @@ use crate::wire::Answer;
 
 /// The statements in order, with what is no statement as comments.
 pub fn script(scenario: &Scenario) -> String {
-    let mut text = format!("-- {} workers, {:?} protocol\n", scenario.workers, scenario.protocol);
+    let mut text = format!("-- {}\n", scenario.circumstances);
+    scenario.circumstances.first_statement().into_iter().for_each(|sql| text.push_str(&format!("{sql};\n")));
     for step in &scenario.steps {
         match step {
             Step::Twins(one, other) => text.push_str(&format!("-- {one} and {other} must be equal\n")),
@@ -28,7 +29,8 @@ pub fn suite(stage: &mut Stage, scenario: &Scenario, failure: &Failure, seed: u6
     let of = |wanted: fn(&Step) -> bool| {
         scenario.steps.iter().filter(|step| wanted(step)).flat_map(statements).collect::<Vec<_>>()
     };
-    let tables = of(|step| matches!(step, Step::Table { .. }));
+    let mut tables = of(|step| matches!(step, Step::Table { .. } | Step::Index(_)));
+    tables.splice(0..0, scenario.circumstances.first_statement());
     let data = of(|step| matches!(step, Step::Data(..)));
     let views = of(|step| matches!(step, Step::View { .. }));
     let checks = checks(scenario);
@@ -59,7 +61,7 @@ fn statements(step: &Step) -> Vec<String> {
             let kind = if *maintained { "MATERIALIZED VIEW" } else { "VIEW" };
             vec![format!("CREATE {kind} {name} AS {query}")]
         }
-        Step::Query(query) => vec![query.to_string()],
+        Step::Index(statement) | Step::Query(statement) => vec![statement.to_string()],
         Step::Data(statements, end) => {
             let (before, after) = match end {
                 End::Auto => (None, None),

@@ -5,19 +5,18 @@
 //! ```
 //! Views come before all data, after all, or anywhere in between; the server is killed and started again in some.
 
+use super::circumstances::Circumstances;
 use super::expr::Expr;
 use super::generator::{Generator, Relation};
 use super::rng::Rng;
 use super::tree::{List, Role, Tree};
 use super::types::Type;
 use crate::tree;
-use crate::wire::Protocol;
 
 /// What is done in one run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    pub workers: usize,
-    pub protocol: Protocol,
+    pub circumstances: Circumstances,
     pub steps: Vec<Step>,
 }
 
@@ -28,6 +27,7 @@ pub enum Step {
         name: String,
         create: Tree,
     },
+    Index(Tree),
     /// One statement, or several in a transaction.
     Data(Vec<Tree>, End),
     View {
@@ -57,8 +57,7 @@ impl Scenario {
     /// The scenario of a seed.
     pub fn generate(seed: u64) -> Scenario {
         let mut rng = Rng::new(seed);
-        let workers = if rng.chance(50) { 1 } else { 3 };
-        let protocol = if rng.chance(70) { Protocol::Simple } else { Protocol::Extended };
+        let circumstances = Circumstances::choose(&mut rng);
         let mut generator = Generator::new(&mut rng);
         let (mut steps, tables) = generator.tables();
         let data = generator.data(&tables);
@@ -68,7 +67,7 @@ impl Scenario {
         if generator.rng.chance(15) {
             steps.extend([Step::Crash, Step::Check]);
         }
-        Scenario { workers, protocol, steps }
+        Scenario { circumstances, steps }
     }
 }
 
@@ -79,6 +78,9 @@ impl Generator<'_> {
             let name = format!("t_{i}");
             let (create, relation) = self.table(&name);
             steps.push(Step::Table { name, create });
+            if self.rng.chance(25) {
+                steps.push(Step::Index(self.index(&relation)));
+            }
             self.relations.push(relation);
         }
         (steps, self.relations.clone())

@@ -12,7 +12,6 @@ use super::play::Stage;
 use super::scenario::{End, Scenario, Step};
 use super::tree::Tree;
 use crate::Result;
-use crate::wire::Protocol;
 
 /// The smallest scenario found that fails like this one, and how it fails.
 pub fn shrink(
@@ -63,8 +62,11 @@ impl Shrinker<'_> {
     fn circumstances(&mut self, best: &mut (Scenario, Failure)) -> Result<()> {
         let without_crash = best.0.steps.iter().filter(|step| **step != Step::Crash).cloned().collect();
         self.attempt(best, Scenario { steps: without_crash, ..best.0.clone() })?;
-        self.attempt(best, Scenario { workers: 1, ..best.0.clone() })?;
-        self.attempt(best, Scenario { protocol: Protocol::Simple, ..best.0.clone() })?;
+        let mut needed = 0;
+        while let Some(circumstances) = best.0.circumstances.plainer().get(needed).copied() {
+            let is_plainer = self.attempt(best, Scenario { circumstances, ..best.0.clone() })?;
+            needed += usize::from(!is_plainer);
+        }
         Ok(())
     }
 
@@ -119,7 +121,7 @@ fn smaller(step: &Step) -> Vec<Step> {
         }
         Step::Query(query) => query.smaller().into_iter().map(Step::Query).collect(),
         Step::Data(statements, end) => smaller_data(statements, *end),
-        Step::Twins(..) | Step::Check | Step::Crash => Vec::new(),
+        Step::Index(_) | Step::Twins(..) | Step::Check | Step::Crash => Vec::new(),
     }
 }
 

@@ -21,7 +21,8 @@ struct Source {
 
 impl Generator<'_> {
     pub(super) fn subquery_predicate(&mut self, scope: &Scope, depth: u32) -> Tree {
-        match self.rng.below(10) {
+        match self.rng.below(12) {
+            10 | 11 if depth > 0 => self.whole_query(scope, depth),
             0..=3 => {
                 let source = self.source(scope, 80, depth);
                 let not = *self.rng.pick(&["", "NOT "]);
@@ -36,6 +37,18 @@ impl Generator<'_> {
                 let operator = *self.rng.pick(&[" = ANY (SELECT ", " > ALL (SELECT ", " < ANY (SELECT "]);
                 self.membership(scope, operator, depth)
             }
+        }
+    }
+
+    /// EXISTS or IN with a query of any kind, which may name columns of this scope.
+    fn whole_query(&mut self, scope: &Scope, depth: u32) -> Tree {
+        let ty = self.some_type(scope);
+        let query = self.query(&scope.inside(), Some(&[ty]), depth - 1).tree;
+        let subject = self.leaf(scope, ty).tree;
+        let not = *self.rng.pick(&["", "NOT "]);
+        match self.rng.chance(50) {
+            true => tree!(BOOL; format!("({not}EXISTS ("), query, "))"),
+            false => tree!(BOOL; "(", subject, format!(" {not}IN ("), query, "))"),
         }
     }
 

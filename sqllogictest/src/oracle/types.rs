@@ -113,11 +113,6 @@ impl Type {
         !matches!(self, Type::Bool | Type::Uuid | Type::Jsonb | Type::Bytea)
     }
 
-    /// Whether ORDER BY means the same on both: Weir orders jsonb by its text.
-    pub fn is_ordered(self) -> bool {
-        self != Type::Jsonb
-    }
-
     /// Whether `=` and `<` take this and that.
     pub fn is_comparable(self, other: Type) -> bool {
         let at_a_time = |ty| matches!(ty, Type::Date | Type::Timestamp | Type::Timestamptz);
