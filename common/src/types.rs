@@ -40,6 +40,9 @@ pub enum NumericDisplay {
     Variance,
     /// A standard deviation: as many digits as its square has as a [`NumericDisplay::Variance`].
     Deviation,
+    /// Quotients beside values whose trailing zeros are removed: the digits of a quotient, 16 at least, since the others
+    /// may have as many, without trailing zeros.
+    Mixed,
 }
 
 /// A numeric's modifiers. Stored as a 128-bit integer of 38 digits with `scale` after the point.

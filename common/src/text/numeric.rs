@@ -140,13 +140,11 @@ pub fn write(value: i128, ty: &NumericType, out: &mut String) {
     let scale = i32::from(ty.scale).max(0) as u32;
     match ty.display {
         NumericDisplay::Fixed => write_digits(value, scale, out),
-        NumericDisplay::Trimmed => {
-            let (mut value, mut scale) = (value, scale);
-            while scale > 0 && value % 10 == 0 {
-                value /= 10;
-                scale -= 1;
-            }
-            write_digits(value, scale, out);
+        NumericDisplay::Trimmed => write_trimmed(value, scale, out),
+        NumericDisplay::Mixed => {
+            let digits = u32::from(NumericType::UNCONSTRAINED.scale.unsigned_abs());
+            let shown = quotient_scale(value, scale, 4).max(digits).min(scale);
+            write_trimmed(round_div(value, scale - shown), shown, out);
         }
         NumericDisplay::Variance | NumericDisplay::Deviation if value == 0 => out.push('0'),
         NumericDisplay::Quotient | NumericDisplay::Variance => {
@@ -172,6 +170,14 @@ fn quotient_scale(value: i128, scale: u32, digit: i32) -> u32 {
     let is_power = (0..=38).contains(&unit) && magnitude == power_of_ten(unit as u32).unsigned_abs();
     let weight = if is_power { weight - 1 } else { weight };
     (16 - weight * 4).clamp(0, 38) as u32
+}
+
+fn write_trimmed(mut value: i128, mut scale: u32, out: &mut String) {
+    while scale > 0 && value % 10 == 0 {
+        value /= 10;
+        scale -= 1;
+    }
+    write_digits(value, scale, out);
 }
 
 fn write_rounded(value: i128, scale: u32, shown: u32, out: &mut String) {

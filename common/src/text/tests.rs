@@ -101,6 +101,23 @@ fn numerics_by_display() {
 }
 
 #[test]
+fn quotients_beside_others_have_no_trailing_zeros() {
+    let ty = SqlType::Numeric(NumericType { precision: 38, scale: 20, display: NumericDisplay::Mixed });
+    for (stored, expect) in [
+        ("1.33333333333333333333", "1.3333333333333333"),
+        ("0.66666666666666666667", "0.66666666666666666667"),
+        ("1", "1"),
+        ("-2.50", "-2.5"),
+        ("0", "0"),
+        ("123456.1234567890123456", "123456.1234567890123456"),
+    ] {
+        let array = parse_value(&ty, stored).unwrap();
+        let text = Formatter::new(&ty, &FormatOptions::default()).format(&array, 0).unwrap();
+        assert_eq!(text, expect, "{stored}");
+    }
+}
+
+#[test]
 fn quotients_have_sixteen_significant_digits() {
     let ty = SqlType::Numeric(NumericType { precision: 38, scale: 20, display: NumericDisplay::Quotient });
     for (stored, expect) in [

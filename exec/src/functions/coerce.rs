@@ -180,13 +180,12 @@ pub(crate) fn common_numeric(numerics: &[NumericType]) -> NumericType {
 
 /// How the result of a computation over these prints.
 pub(crate) fn merge_display(numerics: &[NumericType]) -> NumericDisplay {
-    use NumericDisplay::{Deviation, Quotient, Trimmed, Variance};
+    use NumericDisplay::{Deviation, Mixed, Quotient, Trimmed, Variance};
     let any = |displays: &[NumericDisplay]| numerics.iter().any(|n| displays.contains(&n.display));
-    if any(&[Trimmed]) {
-        Trimmed
-    } else if any(&[Quotient, Variance, Deviation]) {
-        Quotient
-    } else {
-        NumericDisplay::Fixed
+    match (any(&[Trimmed, Mixed]), any(&[Quotient, Variance, Deviation, Mixed])) {
+        (true, true) => Mixed,
+        (true, false) => Trimmed,
+        (false, true) => Quotient,
+        (false, false) => NumericDisplay::Fixed,
     }
 }

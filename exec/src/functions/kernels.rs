@@ -66,7 +66,7 @@ pub(crate) fn checked_unary<T: ArrowPrimitiveType>(
     Ok(call.finish::<T>(values, nulls))
 }
 
-/// `op` of one argument cannot fail.
+/// `op` of one argument cannot fail, whatever number is below a NULL.
 pub(crate) fn unary<T: ArrowPrimitiveType>(
     call: &Call<'_>,
     op: impl Fn(T::Native) -> T::Native,

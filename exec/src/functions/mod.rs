@@ -26,6 +26,7 @@ mod datetime_arithmetic;
 mod datetime_fields;
 mod float;
 mod float_extreme;
+mod float_frame;
 mod format;
 mod incremental;
 mod integer;

@@ -174,10 +174,13 @@ fn divide_wide(a: i256, b: i256) -> Result<i128> {
 }
 
 fn unary_functions(t: &mut Table) {
-    t.generic("-", "numeric_uminus", &ONE, Returns::SameAs(0), |call| unary::<Decimal128Type>(call, |a| -a));
+    // Wrapping: below a NULL there can be any number, the least one too, which no value is.
+    t.generic("-", "numeric_uminus", &ONE, Returns::SameAs(0), |call| {
+        unary::<Decimal128Type>(call, i128::wrapping_neg)
+    });
     t.generic("+", "numeric_uplus", &ONE, Returns::SameAs(0), |call| unary::<Decimal128Type>(call, |a| a));
     t.generic("abs", "numeric_abs", &ONE, Returns::SameAs(0), |call| {
-        unary::<Decimal128Type>(call, i128::abs)
+        unary::<Decimal128Type>(call, i128::wrapping_abs)
     });
     t.alias("@", "numeric_abs", &[NUMERIC], Returns::SameAs(0));
     t.generic("sign", "numeric_sign", &ONE, Returns::Numeric(whole), |call| {

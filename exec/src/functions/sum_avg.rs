@@ -20,6 +20,7 @@ use weir_common::text::numeric::LIMIT;
 use weir_common::{Error, Result};
 
 use super::call::decimals;
+use super::float_frame::FloatFrame;
 use super::numeric::divide;
 use crate::error::into_datafusion;
 
@@ -38,7 +39,7 @@ pub fn avg_udaf() -> Arc<AggregateUDF> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum What {
+pub(super) enum What {
     Sum,
     Avg,
 }
@@ -125,7 +126,12 @@ impl AggregateUDFImpl for SumOrAvg {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
-        self.accumulator(args)
+        let input = args.expr_fields[0].data_type();
+        if !input.is_floating() || args.is_distinct {
+            return self.accumulator(args);
+        }
+        let finish = Finish { what: self.what, scale: 0, result: args.return_type().clone() };
+        Ok(Box::new(FloatFrame::new(finish)))
     }
 }
 
@@ -141,7 +147,7 @@ fn sum_type(input: &DataType) -> DataType {
 }
 
 /// A running sum.
-trait Total: Copy + Default + Send + Sync + 'static {
+pub(super) trait Total: Copy + Default + Send + Sync + 'static {
     /// Adds or (`sign` −1) takes away a value.
     fn add(&mut self, value: Self, sign: i64) -> Result<()>;
     /// The values of an input column, widened.
@@ -156,10 +162,10 @@ trait Total: Copy + Default + Send + Sync + 'static {
 
 /// What becomes of a sum at the end.
 #[derive(Clone, Debug)]
-struct Finish {
-    what: What,
-    scale: i8,
-    result: DataType,
+pub(super) struct Finish {
+    pub what: What,
+    pub scale: i8,
+    pub result: DataType,
 }
 
 fn counted(counts: &[i64]) -> NullBuffer {
@@ -299,7 +305,7 @@ impl<T: Total + std::fmt::Debug> Accumulator for RunningTotal<T> {
     }
 
     fn supports_retract_batch(&self) -> bool {
-        // Taking a float away does not undo adding it: NaN, infinity and rounding stay.
+        // Taking a float away does not undo adding it: NaN, infinity and rounding stay. Frames have a `FloatFrame`.
         !matches!(T::store(Vec::new(), 0).data_type(), DataType::Float64)
     }
 

@@ -29,6 +29,7 @@ pub(crate) fn write(ty: &SqlType) -> String {
             NumericDisplay::Quotient => format!("numeric({precision},{scale},quotient)"),
             NumericDisplay::Variance => format!("numeric({precision},{scale},variance)"),
             NumericDisplay::Deviation => format!("numeric({precision},{scale},deviation)"),
+            NumericDisplay::Mixed => format!("numeric({precision},{scale},mixed)"),
         },
         SqlType::Varchar(Some(limit)) => format!("varchar({limit})"),
         SqlType::Bpchar(Some(limit)) => format!("bpchar({limit})"),
@@ -56,6 +57,7 @@ pub(crate) fn parse(code: &str) -> Option<SqlType> {
                 ["quotient"] => NumericDisplay::Quotient,
                 ["variance"] => NumericDisplay::Variance,
                 ["deviation"] => NumericDisplay::Deviation,
+                ["mixed"] => NumericDisplay::Mixed,
                 _ => return None,
             };
             Some(SqlType::Numeric(NumericType {

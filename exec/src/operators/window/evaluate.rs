@@ -113,10 +113,8 @@ fn columns_read(calls: &[WindowCall], order: &[SortColumn], width: usize) -> Res
     }
 }
 
-/// How far a call looks, if it is limited and the result is a function of just these rows. Sums of floats are not:
-/// over a moving frame they carry rounding errors along from the beginning of the partition.
+/// How far a call looks, if it is limited and the result is a function of just these rows.
 fn reach(call: &WindowCall) -> Option<Reach> {
-    let is_float = matches!(call.result, DataType::Float32 | DataType::Float64);
     match call.function.as_str() {
         "lag" | "lead" => {
             let offset = match call.args.get(1) {
@@ -128,7 +126,6 @@ fn reach(call: &WindowCall) -> Option<Reach> {
             let rows = usize::try_from(offset.unsigned_abs()).ok()?;
             Some(if backwards { Reach { before: rows, after: 0 } } else { Reach { before: 0, after: rows } })
         }
-        "sum" | "avg" if is_float => None,
         "count" | "sum" | "avg" | "min" | "max" | "first_value" | "last_value" | "nth_value" => {
             frame_reach(&call.frame)
         }
