@@ -96,6 +96,30 @@ pub fn reads_column(plan: &LogicalPlan, object: ObjectId, column: &str) -> bool 
     found
 }
 
+/// Refuses an optimised plan with a subquery that no rule made a join of; one that is a single value may stay, since a
+/// batch query computes it before it begins.
+pub fn check_subqueries(plan: &LogicalPlan) -> Result<()> {
+    let is_left_over = |e: &Expr| match e {
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::OuterReferenceColumn(..) => {
+            true
+        }
+        Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+        _ => false,
+    };
+    let mut found = false;
+    // The closure cannot fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|e| Ok(is_left_over(e)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    match found {
+        true => Err(Error::unsupported("this form of subquery").with_hint("Write the subquery as a join.")),
+        false => Ok(()),
+    }
+}
+
 /// Replaces the source of every scan, in subqueries too, by the provider that `provide` gives for it.
 pub fn replace_scans(
     plan: LogicalPlan,

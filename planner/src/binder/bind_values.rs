@@ -3,18 +3,22 @@
 use arrow::array::Array;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, NullHandling};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Values as ValuesNode};
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, Values as ValuesNode};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast::{Expr as SqlExpr, Values};
 use std::sync::Arc;
 use weir_common::{Error, Result, SqlState, SqlType};
+use weir_exec::functions;
 
 use super::bind_expr::ExprContext;
+use super::bind_set_function::unnest_lists;
+use super::correlation::holds_query;
 use super::scope::{Relation, Scope, ScopeColumn};
+use super::system_call::registered;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 
@@ -38,7 +42,9 @@ impl Binder<'_> {
         self.constant_rows(rows.len(), columns, &names)
     }
 
-    /// A `Values` node with these columns, under names of their own.
+    /// Rows with these columns, under names of their own: a `Values` node, which computes them before the query begins.
+    /// Rows with subqueries are computed by the query: in each column an array of the rows' values, unnested side by
+    /// side.
     pub(crate) fn constant_rows(
         &self,
         rows: usize,
@@ -50,9 +56,18 @@ impl Binder<'_> {
             .zip(names)
             .map(|((_, ty), name)| Field::new(self.unique(name), ty.arrow(), true))
             .collect();
-        let schema = Arc::new(DFSchema::try_from(Schema::new(fields)).map_err(plan_error)?);
-        let row = |i: usize| columns.iter().map(|(exprs, _)| exprs[i].clone()).collect::<Vec<Expr>>();
-        let plan = LogicalPlan::Values(ValuesNode { schema, values: (0..rows).map(row).collect() });
+        let plan = if columns.iter().flat_map(|(exprs, _)| exprs).any(holds_query) {
+            let list = |((exprs, _), field): (&(Vec<Expr>, SqlType), &Field)| {
+                Ok((registered(functions::MAKE_ARRAY, exprs.clone())?, field.name().clone()))
+            };
+            let lists: Result<Vec<_>> = columns.iter().zip(&fields).map(list).collect();
+            let one = LogicalPlanBuilder::empty(true).build().map_err(plan_error)?;
+            unnest_lists(one, lists?, NullHandling::Drop)?
+        } else {
+            let schema = Arc::new(DFSchema::try_from(Schema::new(fields)).map_err(plan_error)?);
+            let row = |i: usize| columns.iter().map(|(exprs, _)| exprs[i].clone()).collect::<Vec<Expr>>();
+            LogicalPlan::Values(ValuesNode { schema, values: (0..rows).map(row).collect() })
+        };
         let column =
             |((field, (_, ty)), name): ((&Arc<Field>, &(Vec<Expr>, SqlType)), &String)| ScopeColumn {
                 table: None,

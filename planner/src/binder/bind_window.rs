@@ -21,6 +21,7 @@ use weir_exec::functions;
 
 use super::bind_expr::ExprContext;
 use super::bind_function::{Call, represented};
+use super::correlation::holds_query;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 use crate::parser::fold;
@@ -54,6 +55,12 @@ impl Binder<'_> {
             coerced.push(lit(1i64));
         }
         let params = self.bind_over(over, inner)?;
+        let start = &params.window_frame.start_bound;
+        if call.name == "string_agg" && !start.is_unbounded() {
+            return Err(Error::unsupported("string_agg over a window frame whose start moves")
+                .with_hint("Use array_to_string(array_agg(…) OVER (…), …).")
+                .at(call.position));
+        }
         let filter = call.filter.map(|f| self.condition(self.bind_expr(f, inner)?, "FILTER")).transpose()?;
         let params = WindowFunctionParams { args: coerced, filter: filter.map(Box::new), ..params };
         let returned = match &function {
@@ -169,7 +176,8 @@ impl Binder<'_> {
         }
         let named: Vec<(Expr, String)> =
             calls.into_iter().map(|call| (call, self.unique("window"))).collect();
-        let plan = window_plan(plan, &named)?;
+        let (plan, computed) = self.queries_below(plan, &named)?;
+        let plan = window_plan(plan, &computed)?;
         for expr in exprs {
             let rewritten =
                 expr.clone().transform_down(|e| match named.iter().find(|(call, _)| *call == e) {
@@ -182,6 +190,34 @@ impl Binder<'_> {
             *expr = rewritten.map_err(plan_error)?.data;
         }
         Ok(plan)
+    }
+
+    /// Calls over columns where they had expressions with subqueries, and the plan with those columns: a subquery becomes
+    /// a join, and a column is named by the call that it is computed by.
+    fn queries_below(
+        &self,
+        plan: LogicalPlan,
+        named: &[(Expr, String)],
+    ) -> Result<(LogicalPlan, Vec<(Expr, String)>)> {
+        let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        let width = columns.len();
+        let mut computed = Vec::with_capacity(named.len());
+        for (call, name) in named {
+            let over_columns = call.clone().map_children(|e| {
+                if !holds_query(&e) {
+                    return Ok(Transformed::no(e));
+                }
+                let column = self.unique("computed");
+                columns.push(e.alias(column.clone()));
+                Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column))))
+            });
+            computed.push((over_columns.map_err(plan_error)?.data, name.clone()));
+        }
+        if columns.len() == width {
+            return Ok((plan, computed));
+        }
+        let plan = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
+        Ok((plan.map_err(plan_error)?, computed))
     }
 }
 

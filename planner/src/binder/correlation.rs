@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Spans};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result as DfResult, Spans};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, FetchType, JoinType, LogicalPlan, Operator, SkipType, Subquery,
@@ -41,6 +42,46 @@ fn free_references(plan: &LogicalPlan) -> Vec<Expr> {
         references.retain(|e| !matches!(e, Expr::OuterReferenceColumn(_, column) if own.contains(column)));
     }
     references
+}
+
+/// A subquery in which columns of `input`, the plan around it, have other names; any other expression as it is.
+pub(crate) fn rename_outside(
+    expr: Expr,
+    input: &DFSchema,
+    rename: &mut impl FnMut(&Column) -> Column,
+) -> DfResult<Transformed<Expr>> {
+    let Some(query) = query_of(&expr) else { return Ok(Transformed::no(expr)) };
+    let mut rename_reference = |e: Expr| match e {
+        Expr::OuterReferenceColumn(field, column) if input.has_column(&column) => {
+            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, rename(&column))))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    let renamed = query.subquery.as_ref().clone().transform_up_with_subqueries(|node| {
+        let node = node.map_expressions(|e| e.transform_up(&mut rename_reference))?;
+        // What a subquery names outside of itself is written down beside it.
+        node.transform_data(|node| node.map_expressions(|e| e.transform_up(|e| Ok(with_references(e)))))
+    });
+    Ok(Transformed::yes(with_query(expr, subquery(renamed?.data))))
+}
+
+/// A subquery with the outer references that its plan has by now.
+fn with_references(expr: Expr) -> Transformed<Expr> {
+    match query_of(&expr).map(|query| subquery(query.subquery.as_ref().clone())) {
+        Some(query) => Transformed::yes(with_query(expr, query)),
+        None => Transformed::no(expr),
+    }
+}
+
+/// The expression with another subquery.
+fn with_query(expr: Expr, query: Subquery) -> Expr {
+    match expr {
+        Expr::ScalarSubquery(_) => Expr::ScalarSubquery(query),
+        Expr::Exists(exists) => Expr::Exists(Exists { subquery: query, ..exists }),
+        Expr::InSubquery(test) => Expr::InSubquery(InSubquery { subquery: query, ..test }),
+        Expr::SetComparison(test) => Expr::SetComparison(SetComparison { subquery: query, ..test }),
+        other => other,
+    }
 }
 
 /// The outer columns a subquery names, each once.
@@ -96,8 +137,19 @@ fn pulls_up(plan: &LogicalPlan, is_exists: bool) -> bool {
     if plan.all_out_ref_exprs().is_empty() {
         return true;
     }
+    let queries_stay = plan.expressions().iter().all(|e| {
+        let moves = |e: &Expr| {
+            query_of(e).is_some_and(|q| !outer_columns(q).is_empty()) && !is_left_to_rules(plan, e)
+        };
+        !e.exists(|e| Ok(moves(e))).unwrap_or(true)
+    });
     let plain = match plan {
-        LogicalPlan::Filter(_) | LogicalPlan::Distinct(Distinct::All(_)) => true,
+        // A condition that comes to the join must not hold a query of its own: there it has no rule.
+        LogicalPlan::Filter(filter) => {
+            let plain = |e: &&Expr| !e.contains_outer() || !holds_query(e);
+            split_conjunction(&filter.predicate).iter().all(plain)
+        }
+        LogicalPlan::Distinct(Distinct::All(_)) => true,
         LogicalPlan::Projection(_) => !plan.contains_outer_reference(),
         LogicalPlan::Join(join) => join.join_type == JoinType::Inner && !plan.contains_outer_reference(),
         LogicalPlan::Limit(limit) => {
@@ -106,7 +158,23 @@ fn pulls_up(plan: &LogicalPlan, is_exists: bool) -> bool {
         }
         _ => false,
     };
-    plain && plan.inputs().into_iter().all(|input| pulls_up(input, is_exists))
+    // What becomes a dependent join takes a copy of the rows below, conditions on outer columns and all.
+    plain && queries_stay && plan.inputs().into_iter().all(|input| pulls_up(input, is_exists))
+}
+
+/// Whether DataFusion makes a join of a correlated subquery in an expression of this node.
+pub(crate) fn is_left_to_rules(node: &LogicalPlan, query: &Expr) -> bool {
+    let is_filter = matches!(node, LogicalPlan::Filter(_));
+    match query {
+        // DataFusion has no place for one in other nodes.
+        Expr::ScalarSubquery(s) => {
+            (is_filter || matches!(node, LogicalPlan::Projection(_))) && is_plain_aggregate(&s.subquery)
+        }
+        // DataFusion turns predicates of a Filter into semi joins.
+        Expr::Exists(exists) => is_filter && makes_semi_join(&exists.subquery, true),
+        Expr::InSubquery(test) => is_filter && makes_semi_join(&test.subquery, false),
+        _ => is_filter,
+    }
 }
 
 /// An aggregate over rows that equalities with outer columns choose: what DataFusion decorrelates itself.

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, 
 use weir_common::{Error, Result};
 
 use super::bind_operator::not_if;
-use super::correlation::{is_plain_aggregate, is_row_wise, makes_semi_join, outer_columns, query_of};
+use super::correlation::{is_left_to_rules, is_row_wise, outer_columns, query_of};
 use super::dependent_join::Domain;
 use super::{Binder, plan_error};
 
@@ -38,20 +38,16 @@ impl Binder<'_> {
     }
 
     fn decorrelate_node(&self, node: LogicalPlan) -> Result<LogicalPlan> {
-        let inputs = node.inputs();
-        let [input] = inputs.as_slice() else {
-            return Err(Error::unsupported("a subquery that names outer columns in a join condition")
-                .with_hint("Move it to WHERE."));
-        };
-        let mut input = (*input).clone();
+        let mut inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
         let output: Vec<Column> = node.schema().columns();
         let mut replaced: Vec<(Expr, Expr)> = Vec::new();
         for subquery in dependents(&node) {
             if replaced.iter().any(|(known, _)| *known == subquery) {
                 continue;
             }
-            let (joined, value) = self.join_subquery(input, &subquery)?;
-            input = joined;
+            let side = side_of(&inputs, &subquery)?;
+            let (joined, value) = self.join_subquery(inputs[side].clone(), &subquery)?;
+            inputs[side] = joined;
             replaced.push((subquery, value));
         }
         let rewritten = node.map_expressions(|expr| {
@@ -62,7 +58,7 @@ impl Binder<'_> {
         });
         let rewritten = rewritten.map_err(plan_error)?.data;
         let exprs = rewritten.expressions();
-        let rewritten = rewritten.with_new_exprs(exprs, vec![input]).map_err(plan_error)?;
+        let rewritten = rewritten.with_new_exprs(exprs, inputs).map_err(plan_error)?;
         if rewritten.schema().columns() == output {
             return Ok(rewritten);
         }
@@ -153,14 +149,27 @@ fn columns_of(outer: &LogicalPlan, subquery: &Subquery) -> Vec<Column> {
     columns
 }
 
+/// Which input of a node gets the value of a subquery in its expressions: the one that the subquery names columns of.
+/// Of a join's condition that is right for every kind of join, since the value changes no row of that side.
+fn side_of(inputs: &[LogicalPlan], expr: &Expr) -> Result<usize> {
+    let named =
+        |input: &LogicalPlan| query_of(expr).is_some_and(|query| !columns_of(input, query).is_empty());
+    let mut sides = (0..inputs.len()).filter(|side| named(&inputs[*side]));
+    match (sides.next(), sides.next()) {
+        (_, Some(_)) => {
+            Err(Error::unsupported("a subquery in ON of an outer join that names columns of both its sides")
+                .with_hint("Join the subquery's tables to one of the sides first."))
+        }
+        (side, None) => Ok(side.unwrap_or(0)),
+    }
+}
+
 fn has_dependent(node: &LogicalPlan) -> bool {
     !dependents(node).is_empty()
 }
 
 /// The subqueries in a node's expressions that name outer columns and are ours to rewrite.
 fn dependents(node: &LogicalPlan) -> Vec<Expr> {
-    let is_filter = matches!(node, LogicalPlan::Filter(_));
-    let is_row_wise = is_filter || matches!(node, LogicalPlan::Projection(_));
     let inputs = node.inputs();
     let mut found = Vec::new();
     let _ = node.apply_expressions(|expr| {
@@ -169,14 +178,7 @@ fn dependents(node: &LogicalPlan) -> Vec<Expr> {
             let columns = outer_columns(subquery);
             let reaches_further =
                 columns.iter().any(|c| !inputs.iter().any(|input| input.schema().has_column(c)));
-            let left_to_rules = match e {
-                // DataFusion has no place for one in other nodes.
-                Expr::ScalarSubquery(s) => is_row_wise && is_plain_aggregate(&s.subquery),
-                // DataFusion turns predicates of a Filter into semi joins.
-                Expr::Exists(_) => is_filter && makes_semi_join(subquery, true),
-                _ => is_filter,
-            };
-            if !columns.is_empty() && (reaches_further || !left_to_rules) {
+            if !columns.is_empty() && (reaches_further || !is_left_to_rules(node, e)) {
                 found.push(e.clone());
             }
             Ok(TreeNodeRecursion::Continue)

@@ -13,11 +13,12 @@ use std::collections::HashMap;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, NullHandling, ScalarValue};
+use datafusion::common::{Column, DFSchema, NullHandling, ScalarValue};
 use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, lit, when};
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_set_function::unnest_lists;
+use super::correlation::rename_outside;
 use super::{Binder, plan_error};
 
 /// A plan made ready to be grouped by sets.
@@ -52,7 +53,7 @@ impl Binder<'_> {
             exprs.push(self.in_sets(group, position, sets, &number)?.alias(column.name.clone()));
             columns.push(column);
         }
-        let (renamed, mut calls) = self.rename_inputs(calls)?;
+        let (renamed, mut calls) = self.rename_inputs(calls, numbered.schema())?;
         exprs.extend(renamed);
         let mut plan = project(numbered, exprs)?;
         if sets.iter().any(Vec::is_empty) {
@@ -75,19 +76,22 @@ impl Binder<'_> {
     }
 
     /// The columns that calls read, under new names, and the calls over those: a union has no qualified names.
-    fn rename_inputs(&self, calls: Vec<Expr>) -> Result<(Vec<Expr>, Vec<Expr>)> {
+    fn rename_inputs(&self, calls: Vec<Expr>, input: &DFSchema) -> Result<(Vec<Expr>, Vec<Expr>)> {
         let mut names: HashMap<Column, Column> = HashMap::new();
         let mut exprs = Vec::new();
+        let mut rename = |column: &Column| {
+            let new_name = || {
+                let renamed = Column::new_unqualified(self.unique(&column.name));
+                exprs.push(Expr::Column(column.clone()).alias(renamed.name.clone()));
+                renamed
+            };
+            names.entry(column.clone()).or_insert_with(new_name).clone()
+        };
         let mut renamed_calls = Vec::with_capacity(calls.len());
         for call in calls {
-            let renamed = call.transform_up(|e| {
-                let Expr::Column(column) = e else { return Ok(Transformed::no(e)) };
-                let renamed = names.entry(column.clone()).or_insert_with(|| {
-                    let renamed = Column::new_unqualified(self.unique(&column.name));
-                    exprs.push(Expr::Column(column).alias(renamed.name.clone()));
-                    renamed
-                });
-                Ok(Transformed::yes(Expr::Column(renamed.clone())))
+            let renamed = call.transform_up(|e| match e {
+                Expr::Column(column) => Ok(Transformed::yes(Expr::Column(rename(&column)))),
+                other => rename_outside(other, input, &mut rename),
             });
             renamed_calls.push(renamed.map_err(plan_error)?.data);
         }

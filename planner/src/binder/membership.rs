@@ -1,17 +1,18 @@
 //! IN and EXISTS with a subquery, where DataFusion would mistake NULLs or has no join for them.
 //!
-//! Place in the flow: before correlated subqueries become joins. DataFusion makes semi joins of `IN` as a condition of
-//! WHERE, mark joins below OR, and an anti join of a column with an uncorrelated `NOT IN`. Everything else is said with
-//! EXISTS:
+//! Place in the flow: before correlated subqueries become joins. DataFusion makes a semi join of `IN` as a condition of
+//! WHERE, and an anti join of a column with an uncorrelated `NOT IN`. Everything else is said with EXISTS, below OR too,
+//! where its mark join of `IN` takes a column without a qualifier for two:
 //!
 //! ```text
 //!   x IN S       CASE WHEN EXISTS (S, s = x) THEN true
 //!                     WHEN EXISTS (S, s IS NULL) OR x IS NULL AND EXISTS (S) THEN NULL ELSE false END
 //!   x NOT IN S   as a condition: NOT EXISTS (S, s = x) AND NOT EXISTS (S, s IS NULL)
 //!                                AND (x IS NOT NULL OR NOT EXISTS (S))
-//!   EXISTS (S)   outside of WHERE, uncorrelated: (SELECT count(*) > 0 FROM S)
+//!   EXISTS (S)   outside of WHERE, as in ON, uncorrelated: (SELECT count(*) > 0 FROM S)
 //! ```
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InSubquery};
 use datafusion::logical_expr::{
@@ -31,16 +32,24 @@ impl Binder<'_> {
     /// The plan with tests of membership that mean what PostgreSQL means.
     pub(crate) fn restate_membership(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let rewritten = plan.transform_down_with_subqueries(|node| {
-            if node.inputs().len() != 1 || !has_test(&node) {
+            if !has_test(&node) {
                 return Ok(Transformed::no(node));
             }
             self.count_tests(&node).map_err(weir_exec::error::into_datafusion)?;
-            let outer = node.inputs()[0].clone();
-            let is_filter = matches!(node, LogicalPlan::Filter(_));
-            node.map_expressions(|expr| match is_filter {
-                true => Ok(Transformed::yes(condition(expr, &outer, true)?)),
-                false => self.value(expr, &outer),
-            })
+            let outer = match (&node, node.inputs().as_slice()) {
+                (_, [input]) => input.schema().clone(),
+                (LogicalPlan::Join(join), _) => join.schema.clone(),
+                _ => return Ok(Transformed::no(node)),
+            };
+            match &node {
+                LogicalPlan::Filter(_) => {
+                    node.map_expressions(|expr| condition(expr, &outer, true).map(Transformed::yes))
+                }
+                LogicalPlan::Join(_) => {
+                    node.map_expressions(|expr| self.count_rows(condition(expr, &outer, false)?))
+                }
+                _ => node.map_expressions(|expr| self.count_rows(tests_to_exists(expr, &outer)?.data)),
+            }
         });
         Ok(rewritten.map_err(plan_error)?.data)
     }
@@ -60,17 +69,14 @@ impl Binder<'_> {
         counted
     }
 
-    /// An expression whose value counts, with its NULLs.
-    fn value(&self, expr: Expr, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
-        let tests = tests_to_exists(expr, outer)?;
-        tests.transform_data(|expr| {
-            expr.transform_up(|e| match &e {
-                Expr::Exists(exists) if exists.subquery.outer_ref_columns.is_empty() => {
-                    let any = self.any_row(&exists.subquery.subquery)?;
-                    Ok(Transformed::yes(not_if(exists.negated, Expr::ScalarSubquery(any))))
-                }
-                _ => Ok(Transformed::no(e)),
-            })
+    /// The expression with scalar subqueries instead of each uncorrelated EXISTS.
+    fn count_rows(&self, expr: Expr) -> DfResult<Transformed<Expr>> {
+        expr.transform_up(|e| match &e {
+            Expr::Exists(exists) if exists.subquery.outer_ref_columns.is_empty() => {
+                let any = self.any_row(&exists.subquery.subquery)?;
+                Ok(Transformed::yes(not_if(exists.negated, Expr::ScalarSubquery(any))))
+            }
+            _ => Ok(Transformed::no(e)),
         })
     }
 
@@ -97,8 +103,8 @@ fn has_test(node: &LogicalPlan) -> bool {
     node.expressions().iter().any(|expr| expr.exists(|e| Ok(is_test(e))).unwrap_or(false))
 }
 
-/// A condition: false and NULL are the same. `top`: joined by AND only.
-fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
+/// A condition: false and NULL are the same. `top`: of WHERE, joined by AND only.
+fn condition(expr: Expr, outer: &DFSchema, top: bool) -> DfResult<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let top = top && op == Operator::And;
@@ -110,7 +116,7 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
             }
             inner => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
         },
-        Expr::InSubquery(test) if !test.negated => match is_semi_join(&test, outer) {
+        Expr::InSubquery(test) if !test.negated => match top && is_semi_join(&test, outer) {
             true => Ok(Expr::InSubquery(test)),
             false => Parts::of(&test, outer)?.equal(false),
         },
@@ -128,8 +134,8 @@ fn condition(expr: Expr, outer: &LogicalPlan, top: bool) -> DfResult<Expr> {
 
 /// Whether DataFusion's semi join says what this `IN` says: it does unless the subquery reaches further out than `outer`,
 /// or does more than choose rows by what it names there.
-fn is_semi_join(test: &InSubquery, outer: &LogicalPlan) -> bool {
-    outer_columns(&test.subquery).iter().all(|c| outer.schema().has_column(c))
+fn is_semi_join(test: &InSubquery, outer: &DFSchema) -> bool {
+    outer_columns(&test.subquery).iter().all(|c| outer.has_column(c))
         && makes_semi_join(&test.subquery, false)
 }
 
@@ -140,7 +146,7 @@ fn is_anti_join(test: &InSubquery) -> bool {
 }
 
 /// The expression with EXISTS instead of IN.
-fn tests_to_exists(expr: Expr, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
+fn tests_to_exists(expr: Expr, outer: &DFSchema) -> DfResult<Transformed<Expr>> {
     expr.transform_up(|e| {
         let Expr::InSubquery(test) = &e else { return Ok(Transformed::no(e)) };
         let parts = Parts::of(test, outer)?;
@@ -165,11 +171,11 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn of<'a>(test: &'a InSubquery, outer: &LogicalPlan) -> DfResult<Parts<'a>> {
+    fn of<'a>(test: &'a InSubquery, outer: &DFSchema) -> DfResult<Parts<'a>> {
         let rows = test.subquery.subquery.as_ref();
         let x = test.expr.as_ref().clone().transform_down(|e| match &e {
-            Expr::Column(column) if outer.schema().has_column(column) => {
-                let (_, field) = e.to_field(outer.schema())?;
+            Expr::Column(column) if outer.has_column(column) => {
+                let (_, field) = e.to_field(outer)?;
                 Ok(Transformed::new(
                     Expr::OuterReferenceColumn(field, column.clone()),
                     true,

@@ -21,7 +21,7 @@ use weir_exec::functions;
 
 use crate::binder::SINGLE_VALUE;
 
-/// The plan without uncorrelated scalar subqueries in nodes of one input.
+/// The plan without uncorrelated scalar subqueries.
 pub fn to_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     let number = Cell::new(0);
     let rewritten = plan.transform_up_with_subqueries(|node| match scalars(&node).is_empty() {
@@ -70,9 +70,6 @@ fn checked_minimum(aggregate: &Aggregate, args: Vec<Expr>) -> DfResult<LogicalPl
 /// The subqueries in a node's expressions, each once.
 fn scalars(node: &LogicalPlan) -> Vec<Expr> {
     let mut found = Vec::new();
-    if node.inputs().len() != 1 {
-        return found;
-    }
     for expr in node.expressions() {
         // The closure cannot fail.
         let _ = expr.apply(|e| {
@@ -90,7 +87,9 @@ fn scalars(node: &LogicalPlan) -> Vec<Expr> {
 
 fn join_all(node: LogicalPlan, number: &Cell<usize>) -> DfResult<LogicalPlan> {
     let output: Vec<Column> = node.schema().columns();
-    let mut input = node.inputs()[0].clone();
+    // Of a join the left side: a column more changes none of its rows, whatever the kind of join.
+    let mut inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+    let Some(mut input) = inputs.first().cloned() else { return Ok(node) };
     let mut values: Vec<(Expr, Expr)> = Vec::new();
     for scalar in scalars(&node) {
         let Expr::ScalarSubquery(subquery) = &scalar else { continue };
@@ -116,7 +115,8 @@ fn join_all(node: LogicalPlan, number: &Cell<usize>) -> DfResult<LogicalPlan> {
     })?;
     let node = replaced.data;
     let exprs = node.expressions();
-    let node = node.with_new_exprs(exprs, vec![input])?;
+    inputs[0] = input;
+    let node = node.with_new_exprs(exprs, inputs)?;
     if node.schema().columns() == output {
         return Ok(node);
     }

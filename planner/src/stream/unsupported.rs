@@ -51,7 +51,11 @@ pub fn check_expr(expr: &Expr) -> Result<()> {
     let subquery = expr.exists(|e| {
         Ok(matches!(
             e,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+            Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
         ))
     });
     if subquery.map_err(from_datafusion)? {
