@@ -4,6 +4,8 @@
 //! all batch queries together stay within one memory pool, and take no more of it while the process is close to its
 //! limit; what can spill does, what cannot fails with 53200.
 
+mod restore;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +22,11 @@ use datafusion::prelude::SessionConfig;
 use weir_common::config::EngineConfig;
 use weir_common::{MemoryWatch, Result};
 use weir_exec::error::from_datafusion;
+use weir_planner::logical::check_subqueries;
 use weir_planner::rules::DisabledRules;
 use weir_planner::rules::null_safe::{Rule, null_safe};
 
+use self::restore::Restore;
 use super::pool::WatchedPool;
 
 /// Consumers named in the message of a query that ran out of memory.
@@ -64,6 +68,7 @@ impl BatchEngine {
     /// The physical plan of a logical one whose scans have providers.
     pub async fn plan(&self, plan: &LogicalPlan, disabled: &DisabledRules) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.optimise(plan, disabled)?;
+        check_subqueries(&plan)?;
         let planner = self.state.query_planner();
         planner.create_physical_plan(&plan, &self.state).await.map_err(from_datafusion)
     }
@@ -85,10 +90,12 @@ impl BatchEngine {
 }
 
 /// DataFusion's, but for the one that pushes filters down a second time: through a join of which some columns are
-/// wanted it takes a column of one side for that of the same name on the other.
+/// wanted it takes a column of one side for that of the same name on the other. Before the check, which is the last,
+/// orders and partitions that were lost are restored.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules.insert(rules.len().saturating_sub(1), Arc::new(Restore));
     rules
 }
 
