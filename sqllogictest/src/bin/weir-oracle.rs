@@ -52,6 +52,7 @@ struct Total {
     failed: Vec<u64>,
     compared: usize,
     refused: Counts,
+    ended: Counts,
     errors: Counts,
 }
 
@@ -87,8 +88,10 @@ fn run(options: &Options) -> Result<Total> {
         let scenario = Scenario::generate(seed);
         let report = stage.play(&scenario).map_err(|e| format!("seed {seed}: {e}"))?;
         total.compared += report.compared;
-        report.refused.into_iter().for_each(|what| total.refused.entry(what).or_insert((0, seed)).0 += 1);
-        report.errors.into_iter().for_each(|what| total.errors.entry(what).or_insert((0, seed)).0 += 1);
+        let counted = [(report.refused, &mut total.refused), (report.errors, &mut total.errors)].into_iter();
+        for (all, counts) in counted.chain([(Vec::from_iter(report.ended), &mut total.ended)]) {
+            all.into_iter().for_each(|what| counts.entry(what).or_insert((0, seed)).0 += 1);
+        }
         if let Some(failure) = report.failure {
             total.failed.push(seed);
             tell(options, &mut stage, seed, &scenario, &failure)?;
@@ -124,7 +127,11 @@ fn tell(
 impl Total {
     fn summary(&self) -> String {
         let mut text = format!("{} answers compared, failed seeds: {:?}", self.compared, self.failed);
-        for (name, counts) in [("refused by Weir (0A000)", &self.refused), ("failed on both", &self.errors)] {
+        for (name, counts) in [
+            ("refused by Weir (0A000)", &self.refused),
+            ("ended by a change that PostgreSQL refused", &self.ended),
+            ("failed on both", &self.errors),
+        ] {
             let mut counts: Vec<(&String, &(usize, u64))> = counts.iter().collect();
             counts.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
             text.push_str(&format!("\n{name}: {}", counts.iter().map(|(_, (n, _))| n).sum::<usize>()));

@@ -2,7 +2,8 @@
 //!
 //! Place in the flow: `weir-oracle` and the test own a [`Stage`], on which servers stay up between scenarios;
 //! `shrink` plays smaller ones on it. Weir is asked first: what it refuses with 0A000 PostgreSQL does not get to see,
-//! but for an error in its place inside a transaction, which keeps both in step.
+//! but for an error in its place inside a transaction, which keeps both in step. A change that Weir makes and PostgreSQL
+//! refuses (it has no FULL JOIN on any condition) ends the scenario: from there on the two hold different rows.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub struct Report {
     pub refused: Vec<String>,
     /// SQLSTATEs of statements that failed on both.
     pub errors: Vec<String>,
+    /// The change that PostgreSQL refused and Weir made, in PostgreSQL's words: the scenario ended with it.
+    pub ended: Option<String>,
     /// Answers that were compared.
     pub compared: usize,
 }
@@ -134,6 +137,9 @@ impl<'s> Run<'s> {
             if let Some((class, detail)) = self.step(what)? {
                 return Ok(Some(Failure { step, class, detail }));
             }
+            if self.report.ended.is_some() {
+                break;
+            }
         }
         Ok(None)
     }
@@ -199,6 +205,9 @@ impl<'s> Run<'s> {
         if let Err(error) = &postgres
             && (error.code == "0A000" || error.code == "57014")
         {
+            if weir.is_ok() && tags == Tags::Compare {
+                self.report.ended = Some(error.message.clone());
+            }
             return Ok(None);
         }
         if let (Err(_), Err(error)) = (&weir, &postgres) {
@@ -234,7 +243,7 @@ impl<'s> Run<'s> {
                 Err(broken) => return Ok(Some(broken)),
             };
             let differs = self.against_postgres(weir, [&sql, &sql], Tags::Compare, instead)?;
-            if differs.is_some() {
+            if differs.is_some() || self.report.ended.is_some() {
                 return Ok(differs);
             }
         }
