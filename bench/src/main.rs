@@ -1,5 +1,5 @@
 //! Benchmarks of a real server, through SQL over the wire: `weir-bench nexmark [options]`, `weir-bench lifecycle`,
-//! `weir-bench tables --postgres …`.
+//! `weir-bench tables --postgres …`, `weir-bench tpch --postgres …`.
 //!
 //! Run it in release: `cargo run --release -p weir-bench -- nexmark --events 10000000 --queries q0,q4`. The server
 //! binary is the one built beside it. Nothing here is asserted by a test but that it runs.
@@ -10,13 +10,15 @@ mod lifecycle;
 mod nexmark;
 mod server;
 mod tables;
+mod tpch;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
     "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]
        weir-bench lifecycle
-       weir-bench tables --postgres \"host=… port=… user=… dbname=…\"";
+       weir-bench tables --postgres \"host=… port=… user=… dbname=…\"
+       weir-bench tpch --postgres \"host=… port=… user=… dbname=…\"";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         }
         Some("lifecycle") => runtime.block_on(lifecycle::run()).map_err(|e| described(e.as_ref())),
         Some("tables") => runtime.block_on(tables::run(arguments)).map_err(|e| described(e.as_ref())),
+        Some("tpch") => runtime.block_on(tpch::run(arguments)).map_err(|e| described(e.as_ref())),
         _ => Err(USAGE.to_owned()),
     });
     match result {

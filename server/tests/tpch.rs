@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use futures::SinkExt;
 use support::postgres::Postgres;
-use support::tpch::{ORDERS, TABLES, initial, order};
+use support::tpch::{Scale, TABLES};
 use support::{Server, rows};
 use tokio_postgres::Client;
+
+const DATA: Scale = Scale::thousandths(2);
 
 /// Orders that a round brings and takes.
 const ROUND: u64 = 40;
@@ -43,7 +45,7 @@ async fn all_22_queries_equal_postgres_while_orders_come_and_go() {
     create_views(&client, "MATERIALIZED VIEW", &queries[..11]).await;
     for target in [&client, &reference] {
         for (table, _) in TABLES {
-            copy(target, table, &initial(table)).await;
+            copy(target, table, &DATA.initial(table)).await;
         }
     }
     create_views(&client, "MATERIALIZED VIEW", &queries[11..]).await;
@@ -52,7 +54,7 @@ async fn all_22_queries_equal_postgres_while_orders_come_and_go() {
     compare(&client, &reference, &queries, "at the start").await;
     for round in 0..3 {
         for target in [&client, &reference] {
-            bring(target, ORDERS + round * ROUND, ROUND).await;
+            bring(target, DATA.orders + round * ROUND, ROUND).await;
             take(target, round * ROUND, ROUND).await;
         }
         compare(&client, &reference, &queries, &format!("after round {round}")).await;
@@ -99,7 +101,8 @@ async fn copy(target: &Client, table: &str, lines: &[String]) {
 
 /// The first refresh function: orders after this one arrive with their lines.
 async fn bring(target: &Client, after: u64, count: u64) {
-    let (orders, lines): (Vec<String>, Vec<Vec<String>>) = (after + 1..=after + count).map(order).unzip();
+    let (orders, lines): (Vec<String>, Vec<Vec<String>>) =
+        (after + 1..=after + count).map(|key| DATA.order(key)).unzip();
     target.batch_execute("BEGIN").await.unwrap();
     copy(target, "orders", &orders).await;
     copy(target, "lineitem", &lines.concat()).await;
@@ -131,12 +134,12 @@ async fn compare(client: &Client, reference: &Client, queries: &[(String, String
 
 /// How long it takes until a change of 0.1 % of the orders is in all results: in the views, and by asking again.
 async fn measure(client: &Client, reference: &Client, queries: &[(String, String)]) {
-    let change = ORDERS / 1000;
+    let change = DATA.orders / 1000;
     let mut times = Vec::new();
     for target in [client, reference] {
         let start = Instant::now();
-        bring(target, 2 * ORDERS, change).await;
-        take(target, ORDERS / 2, change).await;
+        bring(target, 2 * DATA.orders, change).await;
+        take(target, DATA.orders / 2, change).await;
         for (name, _) in queries {
             rows(target, &format!("SELECT * FROM {name}")).await;
         }

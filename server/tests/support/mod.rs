@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod life;
 pub mod postgres;
 pub mod raw;
+#[path = "../../../bench/src/tpch/data.rs"]
 pub mod tpch;
 
 use std::io::{BufRead, BufReader};

@@ -1,9 +1,7 @@
-//! Data like TPC-H's for tests: the eight tables at about scale factor 0.002, as lines for COPY, always the same.
+//! Data like TPC-H's: the eight tables at any scale, as lines for COPY, always the same.
 //!
 //! Keys, dates and flags hang together as in the benchmark's specification (version 3, 4.2); texts are shorter and the
 //! attributes of parts have fewer values, so that each of the 22 queries finds rows in so little data.
-
-use std::fmt::Write;
 
 use chrono::{Days, NaiveDate};
 
@@ -54,12 +52,15 @@ pub const TABLES: [(&str, &str); 8] = [
     ),
 ];
 
-/// Orders that are there at the start.
-pub const ORDERS: u64 = 3000;
-
-const SUPPLIERS: u64 = 20;
-const PARTS: u64 = 400;
-const CUSTOMERS: u64 = 300;
+/// How many rows there are at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub orders: u64,
+    /// A multiple of four.
+    suppliers: u64,
+    parts: u64,
+    customers: u64,
+}
 
 const REGIONS: [&str; 5] = ["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"];
 const NATIONS: [(&str, u64); 25] = [
@@ -125,76 +126,97 @@ const WORDS: [&str; 10] = [
     "accounts",
 ];
 
-/// The rows of the small tables and the orders that are there at the start.
-pub fn initial(table: &str) -> Vec<String> {
-    match table {
-        "region" => REGIONS.iter().enumerate().map(|(i, name)| format!("{i}\t{name}\t")).collect(),
-        "nation" => {
-            let row = |(i, (name, region)): (usize, &(&str, u64))| format!("{i}\t{name}\t{region}\t");
-            NATIONS.iter().enumerate().map(row).collect()
+impl Scale {
+    /// So many thousandths of scale factor 1, at least two.
+    pub const fn thousandths(n: u64) -> Scale {
+        Scale { orders: 1500 * n, suppliers: 10 * n, parts: 200 * n, customers: 150 * n }
+    }
+
+    /// The rows of the small tables and the orders that are there at the start.
+    pub fn initial(&self, table: &str) -> Vec<String> {
+        match table {
+            "region" => REGIONS.iter().enumerate().map(|(i, name)| format!("{i}\t{name}\t")).collect(),
+            "nation" => {
+                let row = |(i, (name, region)): (usize, &(&str, u64))| format!("{i}\t{name}\t{region}\t");
+                NATIONS.iter().enumerate().map(row).collect()
+            }
+            "supplier" => (1..=self.suppliers).map(supplier).collect(),
+            "part" => (1..=self.parts).map(part).collect(),
+            "partsupp" => {
+                (1..=self.parts).flat_map(|part| (0..4).map(move |i| self.part_supplier(part, i))).collect()
+            }
+            "customer" => (1..=self.customers).map(customer).collect(),
+            "orders" => (1..=self.orders).map(|key| self.order(key).0).collect(),
+            "lineitem" => (1..=self.orders).flat_map(|key| self.order(key).1).collect(),
+            other => panic!("no table {other}"),
         }
-        "supplier" => (1..=SUPPLIERS).map(supplier).collect(),
-        "part" => (1..=PARTS).map(part).collect(),
-        "partsupp" => (1..=PARTS).flat_map(|part| (0..4).map(move |i| part_supplier(part, i))).collect(),
-        "customer" => (1..=CUSTOMERS).map(customer).collect(),
-        "orders" => (1..=ORDERS).map(|key| order(key).0).collect(),
-        "lineitem" => (1..=ORDERS).flat_map(|key| order(key).1).collect(),
-        other => panic!("no table {other}"),
     }
-}
 
-/// An order and its line items.
-pub fn order(key: u64) -> (String, Vec<String>) {
-    let mut dice = Dice::new("order", key);
-    let date = day(dice.below(2400));
-    let mut lines = Vec::new();
-    let (mut total, mut shipped) = (0, 0);
-    let count = 1 + dice.below(7);
-    for number in 1..=count {
-        let (line, price, is_shipped) = line_item(key, number, date, &mut dice);
-        lines.push(line);
-        total += price;
-        shipped += u64::from(is_shipped);
+    /// An order and its line items.
+    pub fn order(&self, key: u64) -> (String, Vec<String>) {
+        let mut dice = Dice::new("order", key);
+        let date = day(dice.below(2400));
+        let mut lines = Vec::new();
+        let (mut total, mut shipped) = (0, 0);
+        let count = 1 + dice.below(7);
+        for number in 1..=count {
+            let (line, price, is_shipped) = self.line_item(key, number, date, &mut dice);
+            lines.push(line);
+            total += price;
+            shipped += u64::from(is_shipped);
+        }
+        // Every third customer never orders.
+        let customer = 1 + dice.below(self.customers / 3) * 3 + dice.below(2);
+        let status = if shipped == count {
+            'F'
+        } else if shipped == 0 {
+            'O'
+        } else {
+            'P'
+        };
+        let (priority, clerk, comment) = (dice.choose(&PRIORITIES), 1 + dice.below(2), dice.words(6));
+        let order = format!(
+            "{key}\t{customer}\t{status}\t{}\t{date}\t{priority}\tClerk#{clerk:09}\t0\t{comment}",
+            money(total as i64)
+        );
+        (order, lines)
     }
-    // Every third customer never orders.
-    let customer = 1 + dice.below(CUSTOMERS / 3) * 3 + dice.below(2);
-    let status = if shipped == count {
-        'F'
-    } else if shipped == 0 {
-        'O'
-    } else {
-        'P'
-    };
-    let (priority, clerk, comment) = (dice.choose(&PRIORITIES), 1 + dice.below(2), dice.words(6));
-    let order = format!(
-        "{key}\t{customer}\t{status}\t{}\t{date}\t{priority}\tClerk#{clerk:09}\t0\t{comment}",
-        money(total as i64)
-    );
-    (order, lines)
-}
 
-/// The line, its price with tax and discount in cents, and whether it was shipped before the current date.
-fn line_item(order: u64, number: u64, ordered: NaiveDate, dice: &mut Dice) -> (String, u64, bool) {
-    let today = NaiveDate::from_ymd_opt(1995, 6, 17).unwrap();
-    let part = 1 + dice.below(PARTS);
-    let supplier = supplier_of(part, dice.below(4));
-    let quantity = 1 + dice.below(50);
-    let price = quantity * retail_cents(part);
-    let (discount, tax) = (dice.below(11), dice.below(9));
-    let shipped = ordered + Days::new(1 + dice.below(121));
-    let committed = ordered + Days::new(30 + dice.below(61));
-    let received = shipped + Days::new(1 + dice.below(30));
-    let flag = if received > today { 'N' } else { ['R', 'A'][dice.below(2) as usize] };
-    let status = if shipped > today { 'O' } else { 'F' };
-    let line = format!(
-        "{order}\t{part}\t{supplier}\t{number}\t{quantity}\t{}\t0.{discount:02}\t0.{tax:02}\t{flag}\t{status}\t\
+    /// The line, its price with tax and discount in cents, and whether it was shipped before the current date.
+    fn line_item(&self, order: u64, number: u64, ordered: NaiveDate, dice: &mut Dice) -> (String, u64, bool) {
+        let today = day(1263);
+        let part = 1 + dice.below(self.parts);
+        let supplier = self.supplier_of(part, dice.below(4));
+        let quantity = 1 + dice.below(50);
+        let price = quantity * retail_cents(part);
+        let (discount, tax) = (dice.below(11), dice.below(9));
+        let shipped = ordered + Days::new(1 + dice.below(121));
+        let committed = ordered + Days::new(30 + dice.below(61));
+        let received = shipped + Days::new(1 + dice.below(30));
+        let flag = if received > today { 'N' } else { ['R', 'A'][dice.below(2) as usize] };
+        let status = if shipped > today { 'O' } else { 'F' };
+        let line = format!(
+            "{order}\t{part}\t{supplier}\t{number}\t{quantity}\t{}\t0.{discount:02}\t0.{tax:02}\t{flag}\t{status}\t\
          {shipped}\t{committed}\t{received}\t{}\t{}\t{}",
-        money(price as i64),
-        dice.choose(&INSTRUCTIONS),
-        dice.choose(&MODES),
-        dice.words(3)
-    );
-    (line, price * (100 - discount) * (100 + tax) / 10_000, status == 'F')
+            money(price as i64),
+            dice.choose(&INSTRUCTIONS),
+            dice.choose(&MODES),
+            dice.words(3)
+        );
+        (line, price * (100 - discount) * (100 + tax) / 10_000, status == 'F')
+    }
+
+    fn part_supplier(&self, part: u64, i: u64) -> String {
+        let mut dice = Dice::new("partsupp", part * 4 + i);
+        let supplier = self.supplier_of(part, i);
+        let (quantity, cost) = (1 + dice.below(9999), money(100 + dice.below(99_900) as i64));
+        format!("{part}\t{supplier}\t{quantity}\t{cost}\t{}", dice.words(5))
+    }
+
+    /// The `i`th of a part's four suppliers.
+    fn supplier_of(&self, part: u64, i: u64) -> u64 {
+        (part + i * (self.suppliers / 4 + part / self.suppliers % 5)) % self.suppliers + 1
+    }
 }
 
 fn supplier(key: u64) -> String {
@@ -220,13 +242,6 @@ fn part(key: u64) -> String {
     )
 }
 
-fn part_supplier(part: u64, i: u64) -> String {
-    let mut dice = Dice::new("partsupp", part * 4 + i);
-    let supplier = supplier_of(part, i);
-    let (quantity, cost) = (1 + dice.below(9999), money(100 + dice.below(99_900) as i64));
-    format!("{part}\t{supplier}\t{quantity}\t{cost}\t{}", dice.words(5))
-}
-
 fn customer(key: u64) -> String {
     let mut dice = Dice::new("customer", key);
     let nation = dice.below(25);
@@ -236,17 +251,12 @@ fn customer(key: u64) -> String {
     format!("{key}\tCustomer#{key:09}\troad {key}\t{nation}\t{phone}\t{balance}\t{segment}\t{comment}")
 }
 
-/// The `i`th of a part's four suppliers.
-fn supplier_of(part: u64, i: u64) -> u64 {
-    (part + i * (SUPPLIERS / 4 + part / SUPPLIERS % 5)) % SUPPLIERS + 1
-}
-
 fn retail_cents(part: u64) -> u64 {
     90_000 + (part / 10) % 20_001 + 100 * (part % 1000)
 }
 
 fn day(after: u64) -> NaiveDate {
-    NaiveDate::from_ymd_opt(1992, 1, 1).unwrap() + Days::new(after)
+    NaiveDate::from_ymd_opt(1992, 1, 1).expect("a day of the calendar") + Days::new(after)
 }
 
 fn money(cents: i64) -> String {
@@ -277,7 +287,8 @@ impl Dice {
     fn words(&mut self, count: usize) -> String {
         let mut text = String::new();
         for _ in 0..count {
-            write!(text, "{} ", self.choose(&WORDS)).unwrap();
+            text.push_str(self.choose(&WORDS));
+            text.push(' ');
         }
         text
     }
