@@ -42,8 +42,9 @@ fn when(failpoint: &str) -> When {
         | at::CATALOG_AFTER_RENAME
         | at::LOG_BEFORE_CUT
         | at::RECOVERY_BEFORE_STATE
-        | at::RECOVERY_REPLAY
         | at::RECOVERY_BEFORE_INSTALL => When::StartAfter(at::DDL_BEFORE_CATALOG_COMMIT, 0),
+        // No checkpoint can hold the record that was just written, however slow the machine is.
+        at::RECOVERY_REPLAY => When::StartAfter(at::LOG_AFTER_SYNC, 6),
         at::COMMIT_BEFORE_LOG | at::LOG_BEFORE_SYNC | at::LOG_AFTER_SYNC => When::Work(6),
         at::EPOCH_BEFORE_PUBLISH | at::EPOCH_BEFORE_REPLY => When::Work(10),
         at::JOB_RUN => When::Work(150),
