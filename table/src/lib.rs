@@ -47,6 +47,7 @@ mod sequences;
 mod session;
 mod settings;
 mod statement;
+mod templates;
 mod transaction;
 
 #[cfg(test)]

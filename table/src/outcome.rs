@@ -12,7 +12,7 @@ use weir_common::{Result, SqlState, SqlType};
 use weir_planner::{OutputColumn, ParsedStatement};
 
 use crate::copy::{CopyIn, CopyOut};
-use crate::query::KeptRead;
+use crate::query::KeptPlan;
 
 /// Rows of a statement, made as they are polled. Dropping the stream cancels the statement.
 pub type RowStream = BoxStream<'static, Result<RecordBatch>>;
@@ -59,7 +59,7 @@ pub struct Prepared {
     /// The result columns; `None` when the statement returns no rows.
     pub columns: Option<Vec<OutputColumn>>,
     /// Its read, compiled.
-    pub(crate) kept: KeptRead,
+    pub(crate) kept: KeptPlan,
 }
 
 impl Prepared {

@@ -1,32 +1,30 @@
 //! Parameter values: from what a client sent to the literals that stand in a plan.
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
-use weir_common::{Error, Result, SqlState, SqlType, text};
+use weir_common::text::{self, FormatOptions};
+use weir_common::{Error, Result, SqlState, SqlType};
 use weir_exec::expr::Literal;
 
 use crate::outcome::ParamValue;
 
-/// The values as literals of the parameters' types. Errors: 08P01/42P02 for a wrong number of values, 22P02 and
+/// The values as literals of the parameters' types, text read with the session's options. Errors: 08P01/42P02 for a wrong number of values, 22P02 and
 /// its kin for text that is no value of its type.
-pub fn literals(types: &[SqlType], values: &[ParamValue]) -> Result<Vec<Literal>> {
-    if types.len() != values.len() {
-        return Err(wrong_number(types.len(), values.len()));
-    }
-    types.iter().zip(values).map(|(ty, value)| literal(ty, value)).collect()
+pub fn literals(types: &[SqlType], values: &[ParamValue], options: &FormatOptions) -> Result<Vec<Literal>> {
+    arrays(types, values, options)?.iter().map(|array| literal_at(array, 0)).collect()
 }
 
 /// The values as arrays of one row, of the parameters' types. Errors as of [`literals`].
-pub fn arrays(types: &[SqlType], values: &[ParamValue]) -> Result<Vec<ArrayRef>> {
+pub fn arrays(types: &[SqlType], values: &[ParamValue], options: &FormatOptions) -> Result<Vec<ArrayRef>> {
     if types.len() != values.len() {
         return Err(wrong_number(types.len(), values.len()));
     }
     let array = |(ty, value): (&SqlType, &ParamValue)| match value {
         ParamValue::Null => Ok(new_null_array(&ty.arrow(), 1)),
-        ParamValue::Text(text) => text::parse_value(ty, text),
+        ParamValue::Text(text) => text::parse_array_in(ty, &StringArray::from(vec![text.as_str()]), options),
         ParamValue::Value(array) if *array.data_type() == ty.arrow() && array.len() == 1 => {
             Ok(ArrayRef::clone(array))
         }
@@ -45,19 +43,6 @@ fn wrong_number(wanted: usize, given: usize) -> Error {
         SqlState::PROTOCOL_VIOLATION,
         format!("bind message supplies {given} parameters, but the prepared statement requires {wanted}"),
     )
-}
-
-fn literal(ty: &SqlType, value: &ParamValue) -> Result<Literal> {
-    match value {
-        ParamValue::Null => Ok(Literal::Null),
-        ParamValue::Text(text) => literal_at(&text::parse_value(ty, text)?, 0),
-        ParamValue::Value(array) if *array.data_type() == ty.arrow() && array.len() == 1 => {
-            literal_at(array, 0)
-        }
-        ParamValue::Value(array) => {
-            Err(Error::internal(format!("parameter value of type {} for {ty}", array.data_type())))
-        }
-    }
 }
 
 /// The value in row `row` of an array of some SQL type's Arrow type.
@@ -106,18 +91,21 @@ mod tests {
 
     #[test]
     fn the_number_of_values_must_be_right() {
-        let one = literals(&[SqlType::Int4], &[]).unwrap_err();
+        let options = FormatOptions::default();
+        let one = literals(&[SqlType::Int4], &[], &options).unwrap_err();
         assert_eq!(one.state(), SqlState::UNDEFINED_PARAMETER);
-        let two = literals(&[SqlType::Int4], &[ParamValue::Null, ParamValue::Null]).unwrap_err();
+        let two = literals(&[SqlType::Int4], &[ParamValue::Null, ParamValue::Null], &options).unwrap_err();
         assert_eq!(two.state(), SqlState::PROTOCOL_VIOLATION);
     }
 
     #[test]
     fn text_and_values_become_literals() {
         let values = [ParamValue::Text("7".into()), ParamValue::Value(Arc::new(Int32Array::from(vec![8])))];
-        let got = literals(&[SqlType::Int4, SqlType::Int4], &values).expect("valid");
+        let got =
+            literals(&[SqlType::Int4, SqlType::Int4], &values, &FormatOptions::default()).expect("valid");
         assert_eq!(got, [Literal::Int(7), Literal::Int(8)]);
-        let bad = literals(&[SqlType::Int4], &[ParamValue::Text("x".into())]).unwrap_err();
+        let bad = literals(&[SqlType::Int4], &[ParamValue::Text("x".into())], &FormatOptions::default())
+            .unwrap_err();
         assert_eq!(bad.state(), SqlState::INVALID_TEXT_REPRESENTATION);
     }
 }

@@ -27,10 +27,11 @@ use crate::environment::Environment;
 use crate::outcome::{ImplicitEnd, Notice, Outcome, ParamValue, Prepared, RowStream, TransactionStatus};
 use crate::params;
 use crate::prepared::{PreparedBy, PreparedStatements};
-use crate::query::KeptRead;
+use crate::query::KeptPlan;
 use crate::recent::RecentStatements;
 use crate::sequences::SessionSequences;
 use crate::settings::Settings;
+use crate::templates::Templates;
 use crate::transaction::{Block, Transaction, aborted};
 
 /// A statement that was bound this short a time ago is executed as it was bound.
@@ -83,6 +84,7 @@ pub struct Session {
     pub(crate) recent: RecentStatements,
     /// What `prepare` bound last, for the `execute` that follows at once.
     fresh: Option<FreshBinding>,
+    pub(crate) templates: Templates,
 }
 
 struct FreshBinding {
@@ -130,6 +132,7 @@ impl Session {
             seat,
             recent: RecentStatements::default(),
             fresh: None,
+            templates: Templates::default(),
         })
     }
 
@@ -152,7 +155,17 @@ impl Session {
 
     /// Runs a prepared statement. An error fails the transaction block, at once or when the stream gives it.
     pub async fn execute(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
-        self.note_start(&prepared.statement.sql);
+        self.execute_text(&prepared.statement.sql, prepared, params).await
+    }
+
+    /// As [`Session::execute`], of a statement that the client sent as `sql`.
+    pub async fn execute_text(
+        &mut self,
+        sql: &str,
+        prepared: &Prepared,
+        params: Vec<ParamValue>,
+    ) -> Result<Outcome> {
+        self.note_start(sql);
         let is_endless = matches!(prepared.statement.statement, Statement::Subscribe(_));
         let limit = self.settings.timeout_ms("statement_timeout").filter(|_| !is_endless);
         let deadline = limit.map(Duration::from_millis);
@@ -301,7 +314,7 @@ impl Session {
         self.settings.all().into_iter().map(row).collect()
     }
 
-    fn prepare_checked(
+    pub(crate) fn prepare_checked(
         &mut self,
         statement: &ParsedStatement,
         params: &[Option<SqlType>],
@@ -314,7 +327,7 @@ impl Session {
         let (bound, context) = kept.map_or_else(|| bind(ParamValues::Described), Ok)?;
         let params = context.params.resolved()?;
         let columns = self.describe(&bound)?;
-        let kept = if is_kept { self.keep(&bound, &params) } else { KeptRead::default() };
+        let kept = if is_kept { self.keep(&bound, &params) } else { KeptPlan::default() };
         // A draft's catalog changes without a version of its own.
         self.fresh = (params.is_empty() && self.transaction.draft.is_none()).then(|| FreshBinding {
             statement: Arc::clone(&statement),
@@ -330,7 +343,7 @@ impl Session {
         if let Some(outcome) = self.run_kept(prepared, &params).await? {
             return Ok(outcome);
         }
-        let values = params::literals(&prepared.params, &params)?;
+        let values = params::literals(&prepared.params, &params, &self.format_options())?;
         let bound = match self.take_fresh(&prepared.statement) {
             Some(bound) if values.is_empty() => bound,
             _ => {

@@ -305,7 +305,7 @@ impl Session {
             None => Vec::new(),
         };
         check_argument_count(name, prepared.params.len(), values.len())?;
-        let values = crate::params::literals(&prepared.params, &values)?;
+        let values = crate::params::literals(&prepared.params, &values, &self.format_options())?;
         let types = prepared.params.iter().cloned().map(Some).collect();
         let types = weir_planner::ParamTypes::declared(types);
         let (bound, _) = self.bind(&prepared.statement, types, ParamValues::Given(values))?;

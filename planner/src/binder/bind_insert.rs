@@ -32,13 +32,17 @@ impl Binder<'_> {
         let (object, table) = self.target_table(name, "insert into")?;
         let targets = self.insert_targets(&insert.columns, &object, &table)?;
         let relation = match &insert.source {
-            None => self.default_row(&targets)?,
+            None => self.insert_row(&table, &[], &[])?,
             Some(query) => match plain_values(query) {
-                Some(values) => self.insert_values(values, &targets, insert.columns.is_empty(), scope)?,
-                None => self.insert_query(query, &targets, insert.columns.is_empty(), scope)?,
+                Some(values) => {
+                    self.insert_values(values, (&table, &targets), insert.columns.is_empty(), scope)?
+                }
+                None => {
+                    let given = self.insert_query(query, &targets, insert.columns.is_empty(), scope)?;
+                    self.fill_defaults(given, &table, &targets)?
+                }
             },
         };
-        let relation = self.fill_defaults(relation, &table, &targets)?;
         let query = self.bound_query(Bound { relation, ordered: false })?;
         let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
         let row = row_columns(&object, &table, alias.as_deref());
@@ -210,25 +214,44 @@ impl Binder<'_> {
     fn insert_values(
         &self,
         values: &Values,
-        targets: &[ColumnDef],
+        (table, targets): (&TableDef, &[ColumnDef]),
         all_columns: bool,
         scope: &Scope<'_>,
     ) -> Result<Relation> {
         let cx = ExprContext::plain(scope, "VALUES");
         let width = values.rows.first().map_or(0, |row| row.content.len());
-        let targets = self.check_width(width, targets, all_columns)?;
-        let mut columns: Vec<(Vec<Expr>, _)> =
-            targets.iter().map(|t| (Vec::with_capacity(values.rows.len()), t.column.ty.clone())).collect();
+        let given = self.check_width(width, targets, all_columns)?;
+        let mut cells: Vec<Vec<Expr>> = vec![Vec::with_capacity(values.rows.len()); width];
         for row in &values.rows {
             if row.content.len() != width {
                 return Err(Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length"));
             }
-            for ((expr, target), (exprs, _)) in row.content.iter().zip(targets).zip(&mut columns) {
-                exprs.push(self.bind_assigned(expr, target, cx)?);
+            for ((expr, target), cells) in row.content.iter().zip(given).zip(&mut cells) {
+                cells.push(self.bind_assigned(expr, target, cx)?);
             }
         }
-        let names: Vec<String> = targets.iter().map(|t| t.column.name.clone()).collect();
-        self.constant_rows(values.rows.len(), columns, &names)
+        if values.rows.len() == 1 {
+            return self.insert_row(table, given, &cells.concat());
+        }
+        let columns = cells.into_iter().zip(given).map(|(cells, t)| (cells, t.column.ty.clone())).collect();
+        let names: Vec<String> = given.iter().map(|t| t.column.name.clone()).collect();
+        let rows = self.constant_rows(values.rows.len(), columns, &names)?;
+        self.fill_defaults(rows, table, targets)
+    }
+
+    /// One whole row: these values, and the defaults of the columns without one.
+    fn insert_row(&self, table: &TableDef, targets: &[ColumnDef], values: &[Expr]) -> Result<Relation> {
+        let cell = |column: &ColumnDef| {
+            let given = targets.iter().position(|t| t.column.id == column.column.id);
+            let cell = given
+                .and_then(|at| values.get(at))
+                .cloned()
+                .map_or_else(|| self.default_value(column), Ok)?;
+            Ok((vec![cell], column.column.ty.clone()))
+        };
+        let cells = table.columns.iter().map(cell).collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = table.columns.iter().map(|c| c.column.name.clone()).collect();
+        self.constant_rows(1, cells, &names)
     }
 
     fn check_width<'t>(
@@ -282,13 +305,6 @@ impl Binder<'_> {
             columns.push(ScopeColumn { column, ty: target.column.ty.clone(), origin: None, ..from.clone() });
         }
         self.project(relation, projected, columns)
-    }
-
-    fn default_row(&self, targets: &[ColumnDef]) -> Result<Relation> {
-        let columns: Result<Vec<_>> =
-            targets.iter().map(|t| Ok((vec![self.default_value(t)?], t.column.ty.clone()))).collect();
-        let names: Vec<String> = targets.iter().map(|t| t.column.name.clone()).collect();
-        self.constant_rows(1, columns?, &names)
     }
 
     /// All columns of the table in order: those given, and the defaults of the others.

@@ -163,8 +163,10 @@ impl Binder<'_> {
         match self.cx.params.lookup(number)? {
             Some(ty) if ty == *to => self.parameter_value(number, ty, position),
             Some(ty) => {
-                let value = self.parameter_value(number, ty, position)?;
-                self.cast_explicitly(value, to, position)
+                // What is too long is refused, as a literal is: an explicit cast does not come by here.
+                let (name, value) = (ty.name(), self.parameter_value(number, ty, position)?);
+                let cast = self.cast(value, to, CastContext::Assignment)?;
+                cast.ok_or_else(|| cannot_cast(&name, to).at(position))
             }
             None => Err(Error::internal("a parameter has no type after inference")),
         }

@@ -95,13 +95,13 @@ impl Client {
         Ok(())
     }
 
-    /// Runs a prepared statement up to its outcome. What it tells on the way goes out at once.
-    pub async fn run(&mut self, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
+    /// Runs a prepared statement, sent as `sql`, up to its outcome. What it tells on the way goes out at once.
+    pub async fn run(&mut self, sql: &str, prepared: &Prepared, params: Vec<ParamValue>) -> Result<Outcome> {
         self.abandonable.store(prepared.only_reads(), Ordering::Relaxed);
         let Some(notices) = &mut self.prompt_notices else {
-            return self.session.execute(prepared, params).await;
+            return self.session.execute_text(sql, prepared, params).await;
         };
-        let mut execution = std::pin::pin!(self.session.execute(prepared, params));
+        let mut execution = std::pin::pin!(self.session.execute_text(sql, prepared, params));
         loop {
             let notice = tokio::select! {
                 biased;

@@ -148,7 +148,7 @@ impl Client {
         };
         let limit = u64::try_from(max_rows).ok().filter(|rows| *rows > 0);
         match std::mem::replace(&mut portal.state, PortalState::Done) {
-            PortalState::Bound(values) => match self.run(prepared, values).await? {
+            PortalState::Bound(values) => match self.run(&prepared.statement.sql, prepared, values).await? {
                 Outcome::Command { tag } => self.complete(tag),
                 Outcome::CopyIn(copy) => self.start_copy(copy, CopyOrigin::Extended).await?,
                 Outcome::CopyOut(copy) => {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use weir_common::{Error, Result, SqlState};
-use weir_table::{CopyIn, ImplicitEnd, Outcome, ParsedStatement};
+use weir_table::{CopyIn, ImplicitEnd, Outcome, ParamValue, ParsedStatement, Prepared};
 
 use pgwire::messages::response::EmptyQueryResponse;
 
@@ -20,6 +20,9 @@ impl Client {
     /// Runs all statements of the text.
     pub(super) async fn simple_query(&mut self, sql: &str) -> Result<(), Failure> {
         self.portals.remove("");
+        if let Some((prepared, values)) = self.session.template(sql) {
+            return self.run_template(sql, &prepared, values).await;
+        }
         let statements = self.session.parse(sql)?;
         if statements.is_empty() {
             self.writer.send(&EmptyQueryResponse::new());
@@ -29,6 +32,23 @@ impl Client {
             self.begin_implicit();
         }
         self.run_statements(statements.into()).await
+    }
+
+    /// Runs the only statement of a text, which is a template with these values.
+    async fn run_template(
+        &mut self,
+        sql: &str,
+        prepared: &Prepared,
+        values: Vec<ParamValue>,
+    ) -> Result<(), Failure> {
+        if self.is_implicit() {
+            self.begin_implicit();
+        }
+        let limit = self.timeout("statement_timeout");
+        within(limit, self.answer_simple(sql, prepared, values)).await?;
+        self.end_implicit(ImplicitEnd::Commit).await?;
+        self.announce();
+        Ok(())
     }
 
     /// Runs statements to the end, or to a COPY FROM STDIN, which goes on with the rest once its text is there.
@@ -57,7 +77,16 @@ impl Client {
         if !prepared.params.is_empty() {
             return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
         }
-        let tag = match self.run(&prepared, Vec::new()).await? {
+        self.answer_simple(&statement.sql, &prepared, Vec::new()).await
+    }
+
+    async fn answer_simple(
+        &mut self,
+        sql: &str,
+        prepared: &Prepared,
+        values: Vec<ParamValue>,
+    ) -> Result<Option<Box<CopyIn>>, Failure> {
+        let tag = match self.run(sql, prepared, values).await? {
             Outcome::Command { tag } => tag,
             Outcome::CopyIn(copy) => return Ok(Some(copy)),
             Outcome::CopyOut(copy) => self.send_copy(copy).await?,

@@ -18,13 +18,34 @@ impl Session {
     /// Runs an INSERT. Tag: `INSERT 0 n`.
     pub(crate) async fn insert(&mut self, insert: &BoundInsert) -> Result<Outcome> {
         self.transaction.check_writable("INSERT", self.default_read_only())?;
-        let (object, table) = self.target(insert.table)?;
+        let (object, _) = self.target(insert.table)?;
         let reads_itself = insert.query.relations.contains(&insert.table);
         let lock = if reads_itself { self.lock(&object).await? } else { None };
+        let rows = self.query_rows(&insert.query, Purpose::Write).await?;
+        self.insert_batches(insert, rows, lock).await
+    }
+
+    /// Runs an INSERT whose query, which reads nothing, gave these rows.
+    pub(crate) async fn insert_given(
+        &mut self,
+        insert: &BoundInsert,
+        rows: Vec<RecordBatch>,
+    ) -> Result<Outcome> {
+        self.transaction.check_writable("INSERT", self.default_read_only())?;
+        self.insert_batches(insert, rows, None).await
+    }
+
+    async fn insert_batches(
+        &mut self,
+        insert: &BoundInsert,
+        batches: Vec<RecordBatch>,
+        lock: Option<TableLock>,
+    ) -> Result<Outcome> {
+        let (object, table) = self.target(insert.table)?;
         let rules = Rules::new(&insert.rules, &table)?;
         let mut proposed = Vec::new();
         let mut refused = None;
-        for batch in self.query_rows(&insert.query, Purpose::Write).await? {
+        for batch in batches {
             let rows = table_rows(&table, &batch, 0)?;
             if rows.num_rows() == 0 || refused.is_some() {
                 continue;

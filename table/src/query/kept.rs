@@ -1,5 +1,5 @@
-//! `KeptRead`: the compiled read of a prepared statement, for all its executions while the catalog and the settings it
-//! was bound under hold.
+//! `KeptPlan`: what a prepared statement was compiled to, for all its executions while the catalog and the settings it
+//! was bound under hold: a [`DirectRead`], or an INSERT of [`ConstantRows`].
 //!
 //! Only what means the same at every execution is kept (see [`weir_planner::keep`]).
 
@@ -8,25 +8,32 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use parking_lot::Mutex;
 use weir_common::{Result, SqlType};
-use weir_planner::bound::BoundQuery;
+use weir_planner::bound::{BoundInsert, BoundQuery};
 use weir_planner::keep::may_be_kept;
 use weir_planner::{BoundStatement, ParamTypes, ParamValues, ParsedStatement};
 
-use super::Purpose;
 use super::direct::DirectRead;
+use super::{ConstantRows, Purpose};
 use crate::outcome::{Outcome, ParamValue, Prepared, RowStream, RowsTag, TransactionStatus};
 use crate::params;
 use crate::session::Session;
 
 /// What a prepared statement keeps; clones of the statement share it.
 #[derive(Clone, Default)]
-pub struct KeptRead(Arc<Mutex<Option<Kept>>>);
+pub struct KeptPlan(Arc<Mutex<Option<Kept>>>);
 
 #[derive(Clone)]
 struct Kept {
     versions: Versions,
-    /// `None`: the statement has no such read under these versions.
-    read: Option<Arc<DirectRead>>,
+    /// `None`: the statement has no such plan under these versions.
+    plan: Option<Compiled>,
+}
+
+/// A statement that runs without being bound again.
+#[derive(Clone)]
+enum Compiled {
+    Read(Arc<DirectRead>),
+    Insert(Arc<(BoundInsert, ConstantRows)>),
 }
 
 /// What a binding holds for.
@@ -37,14 +44,27 @@ struct Versions {
 }
 
 impl Session {
-    /// Keeps the read of a query that was bound with its parameters as placeholders.
-    pub(crate) fn keep(&self, bound: &BoundStatement, params: &[SqlType]) -> KeptRead {
-        let kept = KeptRead::default();
-        if let BoundStatement::Query(query) = bound {
-            let read = self.direct_read(query, params).map(Arc::new);
-            *kept.0.lock() = Some(Kept { versions: self.versions(), read });
+    /// Keeps what a statement compiles to that was bound with its parameters as placeholders.
+    pub(crate) fn keep(&self, bound: &BoundStatement, params: &[SqlType]) -> KeptPlan {
+        let kept = KeptPlan::default();
+        if matches!(bound, BoundStatement::Query(_) | BoundStatement::Insert(_)) {
+            *kept.0.lock() = Some(Kept { versions: self.versions(), plan: self.compiled(bound, params) });
         }
         kept
+    }
+
+    fn compiled(&self, bound: &BoundStatement, params: &[SqlType]) -> Option<Compiled> {
+        match bound {
+            BoundStatement::Query(query) => {
+                self.direct_read(query, params).map(|read| Compiled::Read(Arc::new(read)))
+            }
+            // Without parameters it is bound as cheaply as it is compiled.
+            BoundStatement::Insert(insert) if !params.is_empty() => {
+                let rows = ConstantRows::of(&insert.query, params)?;
+                Some(Compiled::Insert(Arc::new((BoundInsert::clone(insert), rows))))
+            }
+            _ => None,
+        }
     }
 
     /// Whether a statement means the same whenever it runs, but for its parameters.
@@ -60,45 +80,51 @@ impl Session {
         prepared: &Prepared,
         values: &[ParamValue],
     ) -> Result<Option<Outcome>> {
-        let Some(read) = self.kept_read(prepared) else { return Ok(None) };
-        let values = params::arrays(&prepared.params, values)?;
-        let Some(stream) = self.read_directly(&read, &values, Purpose::Select).await? else {
-            return Ok(None);
-        };
-        let columns = read.columns.clone();
-        Ok(Some(Outcome::Rows { columns, stream, tag: RowsTag::Counted("SELECT") }))
+        let Some(plan) = self.kept_plan(prepared) else { return Ok(None) };
+        let values = params::arrays(&prepared.params, values, &self.format_options())?;
+        match plan {
+            Compiled::Insert(plan) => {
+                let (insert, rows) = &*plan;
+                let rows = rows.rows(&values)?;
+                self.insert_given(insert, vec![rows]).await.map(Some)
+            }
+            Compiled::Read(read) => {
+                let Some(stream) = self.read_directly(&read, &values, Purpose::Select).await? else {
+                    return Ok(None);
+                };
+                let columns = read.columns.clone();
+                Ok(Some(Outcome::Rows { columns, stream, tag: RowsTag::Counted("SELECT") }))
+            }
+        }
     }
 
-    /// Whether a statement keeps a read that holds now.
+    /// Whether a statement keeps a plan that holds now.
     pub(crate) fn holds(&self, prepared: &Prepared) -> bool {
         let kept = prepared.kept.0.lock();
-        let is_current = |kept: &Kept| kept.read.is_some() && kept.versions == self.versions();
+        let is_current = |kept: &Kept| kept.plan.is_some() && kept.versions == self.versions();
         self.transaction.draft.is_none()
             && self.transaction.status() != TransactionStatus::Failed
             && kept.as_ref().is_some_and(is_current)
     }
 
-    fn kept_read(&self, prepared: &Prepared) -> Option<Arc<DirectRead>> {
+    fn kept_plan(&self, prepared: &Prepared) -> Option<Compiled> {
         let mut kept = prepared.kept.0.lock();
         let versions = self.versions();
         let known = kept.as_ref().filter(|_| self.transaction.draft.is_none())?;
         if known.versions != versions {
-            let read = self.bind_again(prepared).map(Arc::new);
-            *kept = Some(Kept { versions, read });
+            *kept = Some(Kept { versions, plan: self.bind_again(prepared) });
         }
-        kept.as_ref().and_then(|kept| kept.read.clone())
+        kept.as_ref().and_then(|kept| kept.plan.clone())
     }
 
-    fn bind_again(&self, prepared: &Prepared) -> Option<DirectRead> {
+    fn bind_again(&self, prepared: &Prepared) -> Option<Compiled> {
         if !self.is_keepable(&prepared.statement) {
             return None;
         }
         let types = ParamTypes::declared(prepared.params.iter().cloned().map(Some).collect());
         // An error is found again, and told, when the statement is bound with its values.
-        match self.bind(&prepared.statement, types, ParamValues::Kept).ok()?.0 {
-            BoundStatement::Query(query) => self.direct_read(&query, &prepared.params),
-            _ => None,
-        }
+        let (bound, _) = self.bind(&prepared.statement, types, ParamValues::Kept).ok()?;
+        self.compiled(&bound, &prepared.params)
     }
 
     /// The query, compiled to be run without DataFusion, when it has the shape.

@@ -9,10 +9,12 @@
 //! overlooked.
 
 mod access;
+mod constant;
 mod direct;
 mod engine;
 mod kept;
 mod overlay;
+mod pipeline;
 mod pool;
 mod provider;
 mod rows;
@@ -45,8 +47,9 @@ use crate::session::Session;
 use crate::transaction::{Block, Snapshots};
 
 pub use access::KeyColumn;
+pub(crate) use constant::ConstantRows;
 pub use engine::BatchEngine;
-pub use kept::KeptRead;
+pub use kept::KeptPlan;
 pub(crate) use overlay::Overlay;
 use provider::RelationProvider;
 
@@ -66,6 +69,10 @@ impl Session {
 
     /// The rows of a query.
     pub(crate) async fn query_stream(&mut self, query: &BoundQuery, purpose: Purpose) -> Result<RowStream> {
+        if let Some(constant) = ConstantRows::of(query, &[]) {
+            let rows = constant.rows(&[]);
+            return Ok(futures::stream::once(std::future::ready(rows)).boxed());
+        }
         if let Some(read) = self.direct_read(query, &[])
             && let Some(rows) = self.read_directly(&read, &[], purpose).await?
         {
