@@ -25,6 +25,8 @@ failpoints! {
     LOG_BEFORE_CUT = "log::before_cut",
     /// The catalog is recovered; the state backend and the log are not open.
     RECOVERY_BEFORE_STATE = "recovery::before_state",
+    /// A backfill was cut short; `return` makes it start afresh.
+    RECOVERY_BEFORE_RESUME = "recovery::before_resume",
     /// What a backfill that was cut short had made is removed.
     RECOVERY_AFTER_BACKFILL_REMOVED = "recovery::after_backfill_removed",
     /// While a recovery replays the log.

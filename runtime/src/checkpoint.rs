@@ -7,7 +7,7 @@
 //! or after the jobs that it reads, so no checkpoint is ever ahead of its input's; one that lags keeps nobody
 //! waiting, and what it still has to read is kept on disk with its input's checkpoint.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::relation::drop_rows;
 
+use crate::dump::Dump;
 use crate::engine::{Engine, State};
 use crate::fragments::fragments;
 use crate::job::{Job, JobEntry, JobState, Output};
@@ -26,6 +27,7 @@ use crate::meta::{self, FailedRecord, JobRecord, SourceRecord, TableRecord, Time
 use crate::moment::Moment;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
+use crate::resume;
 use crate::sequencer::Request;
 
 /// What the checkpoint thread is told.
@@ -82,12 +84,6 @@ pub struct Checkpointer {
     dumps: HashMap<JobId, Dump>,
     /// The epoch that tables are to be flushed at.
     tables_due: Option<Epoch>,
-}
-
-#[derive(Default)]
-struct Dump {
-    moment: Moment,
-    parts: BTreeMap<(usize, usize), WriteBatch>,
 }
 
 impl Checkpointer {
@@ -158,11 +154,7 @@ impl Checkpointer {
         match event {
             CheckpointEvent::Declared { epoch } => self.tables_due = Some(epoch),
             CheckpointEvent::Dump { job, moment, part, writes } => {
-                let dump = self.dumps.entry(job).or_default();
-                if dump.moment != moment {
-                    *dump = Dump { moment, parts: BTreeMap::new() };
-                }
-                dump.parts.insert(part, writes);
+                self.dumps.entry(job).or_default().add(part, moment, writes);
                 fail::fail_point!(weir_common::failpoint::CHECKPOINT_AFTER_PART);
                 if moment != Moment::end_of(moment.epoch()) {
                     self.write_step(job)?;
@@ -229,11 +221,8 @@ impl Checkpointer {
 
     fn is_ready(&self, state: &State, job: JobId) -> bool {
         let (Some(entry), Some(dump)) = (state.jobs.get(&job), self.dumps.get(&job)) else { return false };
-        let epoch = dump.moment.epoch();
-        dump.moment == Moment::end_of(epoch)
-            && entry.pending == Some(epoch)
-            && dump.parts.len() == self.parts(&entry.job)
-            && entry.frontier > epoch
+        let moment = dump.moment(self.parts(&entry.job));
+        entry.pending.is_some_and(|epoch| moment == Some(Moment::end_of(epoch)) && entry.frontier > epoch)
     }
 
     /// How many parts the dump of a job has.
@@ -241,24 +230,28 @@ impl Checkpointer {
         fragments(&job.graph).len() * self.engine.config.workers
     }
 
-    /// Writes a step of a job's backfill when all of it is there, and opens the next. A crash makes the job start
-    /// again; the mark lets it find what to remove first.
+    /// Writes a step of a job's backfill when all of it is there, and opens the next. After a crash the job goes on from
+    /// its record, or finds by the mark what to remove before it starts again.
     fn write_step(&mut self, id: JobId) -> Result<()> {
         let job = self.engine.state.lock().jobs.get(&id).map(|entry| entry.job.clone());
-        let (Some(job), Some(dump)) = (job, self.dumps.get_mut(&id)) else { return Ok(()) };
+        let Some(job) = job else { return Ok(()) };
+        let parts = self.parts(&job);
+        let Some(dump) = self.dumps.get_mut(&id) else { return Ok(()) };
         let (Some(_), Output::Relation(view)) = (&job.start.steps, &job.output) else { return Ok(()) };
-        if dump.parts.len() < fragments(&job.graph).len() * self.engine.config.workers {
-            return Ok(());
-        }
+        let Some(moment) = dump.moment(parts) else { return Ok(()) };
         fail::fail_point!(weir_common::failpoint::BACKFILL_BEFORE_STEP);
-        let (moment, parts) = (dump.moment, std::mem::take(&mut dump.parts));
         let mut batch = WriteBatch::default();
-        parts.into_values().for_each(|part| batch.append(part));
+        dump.take(&mut batch);
         view.store.flush(moment.epoch(), &mut batch)?;
-        batch.put(Keyspace::Meta, &meta::backfill_key(id), &[]);
+        let record = resume::record_of(&self.engine, &job);
+        let encoded = record.as_ref().map(meta::encode).transpose()?.unwrap_or_default();
+        batch.put(Keyspace::Meta, &meta::backfill_key(id), &encoded);
         self.write(batch)?;
         fail::fail_point!(weir_common::failpoint::BACKFILL_AFTER_STEP);
         view.store.flushed_in_part(moment.epoch());
+        if record.is_some() {
+            resume::release_inputs(&self.engine, &job);
+        }
         self.engine.open_step(&job, moment.step().saturating_add(1));
         Ok(())
     }
@@ -275,8 +268,8 @@ impl Checkpointer {
         let mut jobs: Vec<(Arc<Job>, Epoch, Dump)> = jobs
             .into_iter()
             .filter_map(|id| {
-                let dump = self.dumps.remove(&id)?;
-                Some((state.jobs.get(&id)?.job.clone(), dump.moment.epoch(), dump))
+                let (entry, dump) = (state.jobs.get(&id)?, self.dumps.remove(&id)?);
+                Some((entry.job.clone(), entry.pending?, dump))
             })
             .collect();
         let tables: Vec<_> = state.relations.values().filter(|r| r.producer.is_none()).cloned().collect();
@@ -289,7 +282,7 @@ impl Checkpointer {
         let epochs: HashMap<JobId, Epoch> = jobs.iter().map(|(job, epoch, _)| (job.id, *epoch)).collect();
         let mut flushed = Vec::new();
         for (job, epoch, dump) in &mut jobs {
-            std::mem::take(&mut dump.parts).into_values().for_each(|part| batch.append(part));
+            dump.take(&mut batch);
             self.add_job(job, *epoch, &epochs, &mut batch, &mut flushed)?;
         }
         if let Some(epoch) = self.tables_due.take() {
@@ -381,7 +374,7 @@ impl Checkpointer {
         }
         let changed_since = |e: &&JobEntry| e.state != JobState::Failed && e.need > e.checkpointed;
         let lagging = state.jobs.values().filter(changed_since);
-        let trim = lagging.filter(|e| e.checkpointed > Epoch::ZERO).map(|e| e.checkpointed).min();
+        let trim = lagging.filter_map(JobEntry::needs_after).min();
         let touched = state.jobs.values().any(|e| changed_since(&e) && e.pending.is_none());
         drop(state);
         // A sink into a table waits for its first checkpoint.

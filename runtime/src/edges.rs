@@ -5,19 +5,26 @@
 //! workers, from when a batch is emitted until its reader begins with it, and while that is too much, its producer does
 //! nothing.
 //!
-//! Nobody waits for ever: among the producers take one that is at the earliest moment. What is on its edges belongs to
-//! moments that are not later, and a reader takes such rows in as soon as they come, unless it waits for a reader of
-//! its own; the last fragment of a job waits for nobody.
+//! Rows count by moment, since a reader begins with a moment only when every worker's producer is through with those
+//! before: who is behind must not wait for rows of those who are ahead. So a producer waits for rows of moments that are
+//! not later than its own.
+//!
+//! Nobody waits for ever: among the producers take one that is at the earliest moment. A reader takes in the rows that it
+//! waits for as soon as they come, unless it waits for a reader of its own; the last fragment of a job waits for nobody.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use weir_common::ChangeBatch;
 
 use crate::fragments::Fragment;
+use crate::moment::Moment;
 
 /// Part of the memory limit that an edge may hold.
 const SHARE: usize = 64;
-/// Bytes that an edge may hold, at least and at most; a producer may exceed them by what it makes in one run.
+/// Bytes that an edge may hold, at least and at most; a producer may exceed them by what it makes in one run, and all
+/// workers together by as much each.
 const EDGE_BYTES: std::ops::RangeInclusive<usize> = 4 << 20..=64 << 20;
 
 /// The edges of a job, by the graph's node that they come from.
@@ -31,6 +38,7 @@ struct Edge {
     readers: i64,
     /// Rows that readers have not begun with; counted for each of them.
     waiting: AtomicI64,
+    waiting_by_moment: Mutex<BTreeMap<Moment, i64>>,
     /// Of all rows so far, to tell how wide they are.
     rows: AtomicU64,
     bytes: AtomicU64,
@@ -45,26 +53,42 @@ impl Edges {
         Edges { edges, bytes_max: share as u64 }
     }
 
-    /// A node has emitted a batch.
-    pub fn emitted(&self, node: usize, batch: &ChangeBatch) {
+    /// A node has emitted a batch of a moment.
+    pub fn emitted(&self, node: usize, moment: Moment, batch: &ChangeBatch) {
         let edge = &self.edges[node];
         edge.rows.fetch_add(batch.len() as u64, Ordering::Relaxed);
         edge.bytes.fetch_add(batch.memory_size() as u64, Ordering::Relaxed);
-        edge.waiting.fetch_add(edge.readers * batch.len() as i64, Ordering::Relaxed);
+        edge.add(moment, edge.readers * batch.len() as i64);
     }
 
     /// A reader begins with rows of a node.
-    pub fn taken(&self, node: usize, rows: usize) {
-        self.edges[node].waiting.fetch_sub(rows as i64, Ordering::Relaxed);
+    pub fn taken(&self, node: usize, moment: Moment, rows: usize) {
+        self.edges[node].add(moment, -(rows as i64));
     }
 
-    /// Whether too much of a node waits for its readers.
-    pub fn is_full(&self, node: usize) -> bool {
+    /// Whether too much of a node waits for its readers for it to go on with a moment.
+    pub fn is_full(&self, node: usize, moment: Moment) -> bool {
         let edge = &self.edges[node];
-        let waiting = u64::try_from(edge.waiting.load(Ordering::Relaxed)).unwrap_or(0);
         let rows = edge.rows.load(Ordering::Relaxed).max(1);
         let width = edge.bytes.load(Ordering::Relaxed) / rows;
-        waiting.saturating_mul(width) > self.bytes_max
+        let is_much = |rows: i64| u64::try_from(rows).unwrap_or(0).saturating_mul(width) > self.bytes_max;
+        is_much(edge.waiting.load(Ordering::Relaxed)) && is_much(edge.waiting_upto(moment))
+    }
+}
+
+impl Edge {
+    fn add(&self, moment: Moment, rows: i64) {
+        self.waiting.fetch_add(rows, Ordering::Relaxed);
+        let mut by_moment = self.waiting_by_moment.lock();
+        let waiting = by_moment.entry(moment).or_default();
+        *waiting += rows;
+        if *waiting == 0 {
+            by_moment.remove(&moment);
+        }
+    }
+
+    fn waiting_upto(&self, moment: Moment) -> i64 {
+        self.waiting_by_moment.lock().range(..=moment).map(|(_, rows)| rows).sum()
     }
 }
 
@@ -73,6 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, RecordBatch};
+    use weir_common::Epoch;
 
     use super::*;
     use crate::fragments::FragmentInput;
@@ -86,11 +111,17 @@ mod tests {
         let rows = (*EDGE_BYTES.start() / 8) as i64;
         let column = Arc::new(Int64Array::from_iter_values(0..rows)) as _;
         let batch = ChangeBatch::inserts(RecordBatch::try_from_iter([("v", column)]).unwrap());
-        assert!(!edges.is_full(0));
-        edges.emitted(0, &batch);
-        assert!(edges.is_full(0) && !edges.is_full(1));
-        edges.taken(0, batch.len());
-        edges.taken(0, batch.len());
-        assert!(!edges.is_full(0));
+        let [early, late] = [1, 2].map(|epoch| Moment::start_of(Epoch(epoch)));
+        assert!(!edges.is_full(0, late));
+        edges.emitted(0, late, &batch);
+        assert!(edges.is_full(0, late) && !edges.is_full(1, late));
+        assert!(!edges.is_full(0, early), "who is behind goes on");
+        edges.emitted(0, early, &batch);
+        assert!(edges.is_full(0, early));
+        for moment in [early, late] {
+            edges.taken(0, moment, batch.len());
+            edges.taken(0, moment, batch.len());
+            assert!(!edges.is_full(0, moment));
+        }
     }
 }

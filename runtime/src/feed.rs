@@ -3,97 +3,69 @@
 //! A new view is no special case: the rows of its inputs as of the start epoch come first, stamped with that
 //! epoch, and the changelog follows. A restored job has the snapshot behind it. Rows come out in order of time. A large
 //! snapshot comes in steps ([`StepGate`]): then the changelog follows when every feed of the job is through with its
-//! part.
+//! part. A job that goes on with such a snapshot ([`crate::resume`]) reads before it, each in its own epoch, the changes
+//! of what its state holds.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+mod relation;
+mod source;
+
 use std::sync::atomic::Ordering;
 
 use arrow::ipc::reader::StreamReader;
-use weir_common::text::json::write_string;
-use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result};
-use weir_connector::{MalformedRecord, SplitRange, SplitReader};
-use weir_exec::rejected::Rejected;
-use weir_storage::relation::RelationScan;
+use weir_common::{ChangeBatch, Epoch, Error, Result};
 
-use crate::host::Fresh;
-use crate::job::{Job, Origin};
+use self::relation::{RelationFeed, Scans};
+use self::source::SourceFeed;
+use crate::job::{Beginning, Job, Origin};
 use crate::moment::Moment;
-use crate::relation::Relation;
-use crate::source::{SourceState, ranges_from_start};
 use crate::steps::{Position, StepGate};
+use crate::unread::Unread;
 
 /// One input of a job on one worker.
 pub struct Feed {
     kind: Kind,
+    /// Its number among the job's inputs.
+    input: usize,
+    worker: usize,
     start: Epoch,
     batch_rows: usize,
     position: Position,
+    /// Changes of what the state holds may be left to read; the snapshot comes after.
+    catches_up: bool,
     /// The last look found nothing, since a step or the other feeds' snapshots are waited for.
     rests: bool,
 }
 
 enum Kind {
-    Relation {
-        relation: Arc<Relation>,
-        project: Vec<usize>,
-        scan: Option<RelationScan>,
-        worker: usize,
-        position: u64,
-    },
+    Relation(Box<RelationFeed>),
     Source(Box<SourceFeed>),
     Values(Option<ChangeBatch>),
-}
-
-struct SourceFeed {
-    source: Arc<SourceState>,
-    reader: Box<dyn SplitReader>,
-    worker: usize,
-    workers: usize,
-    /// Ranges still to be read; the reader is in the middle of the first one when `reading`.
-    ranges: VecDeque<(Epoch, SplitRange)>,
-    reading: bool,
-    /// Bindings up to here are in `ranges` or behind us.
-    bound: Epoch,
 }
 
 impl Feed {
     /// The feed of the job's input number `input` on `worker`.
     pub fn open(job: &Job, input: usize, worker: usize, workers: usize, batch_rows: usize) -> Result<Feed> {
-        let start = job.start.epoch;
-        let fresh = job.start.fresh == Fresh::Yes;
+        let remaining = &job.inputs[input].remaining;
+        let unread = remaining.at_start();
         let kind = match &job.inputs[input].origin {
             Origin::Relation { relation, project, snapshot } => {
-                let mine = input % workers == worker;
-                let snapshot = snapshot.lock().clone();
-                let scan = snapshot.filter(|_| fresh && mine).map(|s| s.scan(project, batch_rows));
-                let (relation, project) = (relation.clone(), project.clone());
-                Kind::Relation { relation, project, scan, worker, position: 0 }
+                let scans = if input % workers == worker { Scans::Yes } else { Scans::No };
+                let (relation, snapshot) = ((relation, &project[..]), snapshot.lock().clone());
+                let feed = RelationFeed::open(job, relation, snapshot, unread, (worker, scans), batch_rows);
+                Kind::Relation(Box::new(feed))
             }
-            Origin::Source { source, project, from } => {
-                let reader = source.source.reader(project)?;
-                let mut ranges = VecDeque::new();
-                if fresh {
-                    let mut shares = source.source.divide(&ranges_from_start(from), workers);
-                    ranges.extend(shares.swap_remove(worker).into_iter().map(|range| (start, range)));
-                }
-                let source = source.clone();
-                Kind::Source(Box::new(SourceFeed {
-                    source,
-                    reader,
-                    worker,
-                    workers,
-                    ranges,
-                    reading: false,
-                    bound: start,
-                }))
+            Origin::Source { source, project } => {
+                let feed = SourceFeed::open(job, source, project, unread, worker, workers)?;
+                Kind::Source(Box::new(feed))
             }
             Origin::Values { ipc } => {
-                let mine = fresh && worker == 0;
+                let mine = *unread == Unread::Everything && worker == 0;
                 Kind::Values(if mine { Some(constant_rows(ipc)?) } else { None })
             }
         };
-        Ok(Feed { kind, start, batch_rows, position: Position::default(), rests: false })
+        let (start, catches_up) = (job.start.epoch, matches!(job.start.beginning, Beginning::Resumed { .. }));
+        let position = Position::default();
+        Ok(Feed { kind, input, worker, start, batch_rows, position, catches_up, rests: false })
     }
 
     /// The next batch below `upper`, with its moment; `None` when there is none now.
@@ -113,48 +85,65 @@ impl Feed {
     /// Everything before it has come out, after [`Feed::next`] found nothing below `upper`.
     pub fn reached(&self, job: &Job, upper: Epoch) -> Moment {
         match &job.start.steps {
+            Some(_) if self.rests && self.catches_up => Moment::start_of(job.start.first_epoch()),
             Some(gate) if self.rests => Moment::new(self.start, self.position.waits_for(gate)),
             _ => Moment::start_of(upper),
         }
     }
 
-    /// The next batch of the snapshot, if its step is open. After the last one the feed rests until the other feeds
-    /// are through too.
+    /// The next batch of what a resumed job has missed, and then of the snapshot, if its step is open. After the last one
+    /// the feed rests until the other feeds are through too.
     fn next_of_snapshot(&mut self, job: &Job, gate: &StepGate) -> Result<Option<(Moment, ChangeBatch)>> {
         if !self.position.may_go_on(gate) {
             return Ok(None);
         }
+        if self.catches_up {
+            // Of no step's size: an epoch's changes stay together.
+            if let Some((epoch, batch)) = self.next_missed(job)? {
+                return Ok(Some((Moment::start_of(epoch), batch)));
+            }
+            self.catches_up = false;
+        }
+        let remaining = &job.inputs[self.input].remaining;
         let Some((_, batch)) = self.next_below(job, self.start.next())? else {
+            remaining.set(self.worker, Unread::Nothing);
             self.position.leave(gate);
             return Ok(None);
         };
-        let step = self.position.fed(gate, batch.memory_size());
+        let step = self.position.fed(batch.memory_size());
+        if self.position.is_full(gate)
+            && let Some(unread) = self.unread()
+        {
+            remaining.set(self.worker, unread);
+            self.position.end_step(gate);
+        }
         Ok(Some((Moment::new(self.start, step), batch)))
     }
 
-    fn next_below(&mut self, job: &Job, upper: Epoch) -> Result<Option<(Epoch, ChangeBatch)>> {
-        Ok(match &mut self.kind {
-            Kind::Values(batch) => batch.take().map(|batch| (self.start, batch)),
-            Kind::Source(feed) => feed.next(job, upper, self.batch_rows)?,
-            Kind::Relation { relation, project, scan, worker, position } => match next_of_scan(scan)? {
-                Some(batch) => {
-                    job.backfill.read_relation(batch.len());
-                    Some((self.start, batch))
-                }
-                None => next_change(relation, project, *worker, position, self.start, upper)?,
-            },
-        })
+    fn next_missed(&mut self, job: &Job) -> Result<Option<(Epoch, ChangeBatch)>> {
+        match &mut self.kind {
+            Kind::Relation(feed) => feed.next_missed(job),
+            Kind::Source(feed) => feed.next_missed(job, self.batch_rows),
+            Kind::Values(_) => Ok(None),
+        }
     }
-}
 
-/// Malformed records as letters.
-fn malformed(target: ObjectId, source: ObjectId, records: Vec<MalformedRecord>) -> Vec<Rejected> {
-    let letter = |record: MalformedRecord| {
-        let mut row = String::new();
-        write_string(&record.text, &mut row);
-        Rejected { target, relation: Some(source), error: record.error, row }
-    };
-    records.into_iter().map(letter).collect()
+    fn next_below(&mut self, job: &Job, upper: Epoch) -> Result<Option<(Epoch, ChangeBatch)>> {
+        match &mut self.kind {
+            Kind::Relation(feed) => feed.next(job, upper),
+            Kind::Source(feed) => feed.next(job, upper, self.batch_rows),
+            Kind::Values(batch) => Ok(batch.take().map(|batch| (self.start, batch))),
+        }
+    }
+
+    /// What is left of the snapshot; `None` where a step can't end.
+    fn unread(&self) -> Option<Unread> {
+        match &self.kind {
+            Kind::Relation(feed) => feed.unread(),
+            Kind::Source(feed) => Some(feed.unread()),
+            Kind::Values(_) => Some(Unread::Nothing),
+        }
+    }
 }
 
 /// The rows of a Values node: an Arrow IPC stream of one batch.
@@ -162,78 +151,4 @@ fn constant_rows(stream: &[u8]) -> Result<ChangeBatch> {
     let mut reader = StreamReader::try_new(stream, None).map_err(Error::internal)?;
     let rows = reader.next().ok_or_else(|| Error::internal("a Values node without a batch"))?;
     Ok(ChangeBatch::inserts(rows.map_err(Error::internal)?))
-}
-
-fn next_of_scan(scan: &mut Option<RelationScan>) -> Result<Option<ChangeBatch>> {
-    match scan.as_mut().and_then(Iterator::next) {
-        Some(rows) => Ok(Some(ChangeBatch::inserts(rows?))),
-        None => {
-            *scan = None;
-            Ok(None)
-        }
-    }
-}
-
-fn next_change(
-    relation: &Relation,
-    project: &[usize],
-    worker: usize,
-    position: &mut u64,
-    start: Epoch,
-    upper: Epoch,
-) -> Result<Option<(Epoch, ChangeBatch)>> {
-    while let Some((next, epoch, batch)) = relation.entry(worker, *position, upper)? {
-        *position = next;
-        if epoch > start {
-            let rows = batch.rows.project(project).map_err(Error::internal)?;
-            return Ok(Some((epoch, ChangeBatch { rows, ops: batch.ops })));
-        }
-    }
-    Ok(None)
-}
-
-impl SourceFeed {
-    fn next(&mut self, job: &Job, upper: Epoch, batch_rows: usize) -> Result<Option<(Epoch, ChangeBatch)>> {
-        loop {
-            let Some((epoch, range)) = self.ranges.front() else {
-                if !self.fetch_binding(upper) {
-                    return Ok(None);
-                }
-                continue;
-            };
-            if !self.reading {
-                self.reader.start(range)?;
-                self.reading = true;
-            }
-            let before = self.reader.position();
-            let batch = self.reader.next(batch_rows)?;
-            let progress = self.reader.take_progress();
-            job.metrics.rows_skipped.fetch_add(progress.skipped, Ordering::Relaxed);
-            if let Some(target) = self.source.source.dead_letters().filter(|_| progress.skipped > 0) {
-                let letters = malformed(target, self.source.id, progress.malformed);
-                job.letters.write(self.worker, *epoch, &letters)?;
-            }
-            if *epoch == job.start.epoch {
-                let rows = batch.as_ref().map_or(0, ChangeBatch::len);
-                job.backfill.read_source(self.reader.position() - before, rows);
-            }
-            match batch {
-                Some(batch) if batch.is_empty() => {}
-                Some(batch) => return Ok(Some((*epoch, batch))),
-                None => {
-                    self.ranges.pop_front();
-                    self.reading = false;
-                }
-            }
-        }
-    }
-
-    /// Takes this worker's share of the next binding; false when there is none below `upper`.
-    fn fetch_binding(&mut self, upper: Epoch) -> bool {
-        let Some((epoch, ranges)) = self.source.binding_after(self.bound, upper) else { return false };
-        self.bound = epoch;
-        let mut shares = self.source.source.divide(&ranges, self.workers);
-        self.ranges.extend(shares.swap_remove(self.worker).into_iter().map(|range| (epoch, range)));
-        true
-    }
 }

@@ -18,6 +18,7 @@ use weir_common::{ChangeBatch, Result};
 use weir_exec::operator::{Flow, Operator, Output, Port};
 use weir_exec::rejected::Rejected;
 
+use crate::job::Beginning;
 use crate::moment::Moment;
 
 /// An operator and where its rows go.
@@ -40,7 +41,7 @@ pub enum Progress {
 /// What comes out of a host.
 pub trait HostSink {
     /// Rows of an input are no longer in the queue.
-    fn taken(&mut self, _input: usize, _rows: usize) {}
+    fn taken(&mut self, _input: usize, _moment: Moment, _rows: usize) {}
     /// A batch of the fragment's last node.
     fn emit(&mut self, moment: Moment, batch: ChangeBatch);
     /// Rows that an operator left out under the job's ON ERROR policy.
@@ -86,12 +87,12 @@ pub struct FragmentHost {
 const RUN_ROWS: i64 = 256 * 1024;
 
 impl FragmentHost {
-    /// A host for a job whose first moment is `start`; `fresh` jobs get its end in any case.
+    /// A host for a job whose first moment is `start`; fresh jobs get its end in any case.
     pub fn new(
         nodes: Vec<HostNode>,
         inputs: Vec<(usize, Port)>,
         start: Moment,
-        fresh: Fresh,
+        beginning: Beginning,
     ) -> FragmentHost {
         FragmentHost {
             nodes,
@@ -101,7 +102,7 @@ impl FragmentHost {
             frontier: start,
             current: start,
             open: false,
-            forced: (fresh == Fresh::Yes).then_some(start),
+            forced: (beginning == Beginning::Fresh).then_some(start),
             work: VecDeque::new(),
         }
     }
@@ -133,6 +134,11 @@ impl FragmentHost {
         }
     }
 
+    /// The moment that it works on, or has worked on last.
+    pub fn moment(&self) -> Moment {
+        self.current
+    }
+
     /// Bytes of state of all operators.
     pub fn memory_bytes(&self) -> usize {
         self.nodes.iter().map(|n| n.operator.memory_bytes()).sum()
@@ -144,7 +150,7 @@ impl FragmentHost {
             self.open = true;
             for (input, batch) in batches {
                 let (node, port) = self.inputs[input];
-                sink.taken(input, batch.len());
+                sink.taken(input, self.current, batch.len());
                 self.work.push_back(Work::Batch(node, port, batch));
             }
             return true;
@@ -227,13 +233,6 @@ enum Call {
     EpochEnd,
 }
 
-/// Whether a job starts for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fresh {
-    Yes,
-    No,
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -299,11 +298,11 @@ mod tests {
         ChangeBatch::inserts(RecordBatch::try_from_iter([("v", array)]).unwrap())
     }
 
-    fn host(fresh: Fresh) -> FragmentHost {
+    fn host(beginning: Beginning) -> FragmentHost {
         let slow =
             HostNode { operator: Box::new(Pass { slow: true, rest: None }), consumers: vec![(1, Port(0))] };
         let last = HostNode { operator: Box::new(Pass { slow: false, rest: None }), consumers: vec![] };
-        FragmentHost::new(vec![slow, last], vec![(0, Port(0))], at(1), fresh)
+        FragmentHost::new(vec![slow, last], vec![(0, Port(0))], at(1), beginning)
     }
 
     fn run(host: &mut FragmentHost) -> Vec<String> {
@@ -314,7 +313,7 @@ mod tests {
 
     #[test]
     fn epochs_come_in_order_and_later_rows_wait() {
-        let mut host = host(Fresh::No);
+        let mut host = host(Beginning::Restored);
         host.offer(0, at(3), rows(&[30]));
         host.offer(0, at(1), rows(&[10, 11]));
         assert_eq!(run(&mut host), ["1:10", "1:11"]);
@@ -326,17 +325,17 @@ mod tests {
 
     #[test]
     fn a_fresh_job_ends_its_first_epoch_without_rows() {
-        let mut fresh = host(Fresh::Yes);
+        let mut fresh = host(Beginning::Fresh);
         fresh.advance(at(2), []);
         assert_eq!(run(&mut fresh), ["1:1001", "1:1001", "done 1"]);
-        let mut restored = host(Fresh::No);
+        let mut restored = host(Beginning::Restored);
         restored.advance(at(2), []);
         assert!(run(&mut restored).is_empty());
     }
 
     #[test]
     fn a_checkpoint_lies_between_its_epoch_and_the_next() {
-        let mut host = host(Fresh::No);
+        let mut host = host(Beginning::Restored);
         host.offer(0, at(1), rows(&[10]));
         host.offer(0, at(5), rows(&[50]));
         host.advance(at(6), [Moment::end_of(Epoch(2)), Moment::end_of(Epoch(5))]);

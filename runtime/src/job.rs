@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId};
-use weir_connector::{Sink, SourceOffsets};
+use weir_connector::Sink;
 use weir_exec::operator::{OpenContext, StateLookup, StateReader};
 use weir_storage::backend::StateSnapshot;
 use weir_storage::relation::RelationSnapshot;
@@ -15,14 +15,14 @@ use crate::backfill::Backfill;
 use crate::edges::Edges;
 use crate::fragments::fragments;
 use crate::graph::JobGraph;
-use crate::host::Fresh;
 use crate::letters::DeadLetters;
-use crate::meta::Counters;
+use crate::meta::{Counters, SnapshotRead};
 use crate::moment::Moment;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::source::SourceState;
 use crate::steps::StepGate;
+use crate::unread::Remaining;
 
 /// Whether a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,21 +60,21 @@ pub struct JobInput {
     /// Position of the node in the graph.
     pub node: usize,
     pub origin: Origin,
+    /// What of its snapshot is still to be read.
+    pub remaining: Remaining,
 }
 
 /// Where an input's rows come from.
 pub enum Origin {
-    /// `snapshot` is there on a fresh start: the rows as of the start epoch.
+    /// `snapshot` is there until the workers have opened a job that reads it: the rows as of the start epoch.
     Relation {
         relation: Arc<Relation>,
         project: Vec<usize>,
         snapshot: Mutex<Option<RelationSnapshot>>,
     },
-    /// `from` are the offsets as of the start epoch; a fresh start reads everything before them first.
     Source {
         source: Arc<SourceState>,
         project: Vec<usize>,
-        from: SourceOffsets,
     },
     Values {
         ipc: Vec<u8>,
@@ -90,24 +90,67 @@ pub enum Output {
     Nowhere,
 }
 
+/// What a job begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// No state: the snapshots of its inputs come first.
+    Fresh,
+    /// State that holds a part of the inputs as of an earlier epoch: what they changed in it since comes first, then the
+    /// rest of their snapshots. See [`crate::resume`].
+    Resumed { after: Epoch },
+    /// State of the whole start epoch.
+    Restored,
+}
+
 /// What a job starts from.
 pub struct Start {
-    /// The state as of this epoch is there (restored), or is made from the inputs' snapshots (fresh).
+    /// The state as of this epoch is there (restored), or is made with the inputs' snapshots.
     pub epoch: Epoch,
-    pub fresh: Fresh,
-    /// Of a fresh job that may take its snapshot in steps.
+    pub beginning: Beginning,
+    /// Of a job that may take its snapshot in steps.
     pub steps: Option<StepGate>,
-    /// Holds the operators' state of a restored job, until they have loaded it.
+    /// Holds the operators' state of a job that has some, until they have loaded it.
     pub state: Mutex<Option<Arc<dyn StateSnapshot>>>,
+    /// The jobs whose views it reads a snapshot of, and the last epoch up to the start in which each may have changed.
+    pub needs: Vec<(JobId, Epoch)>,
+    /// What it has read of snapshots before.
+    pub read: SnapshotRead,
 }
 
 impl Start {
+    /// A start without state or steps.
+    pub fn at(epoch: Epoch, beginning: Beginning) -> Start {
+        let (state, read) = (Mutex::new(None), SnapshotRead::default());
+        Start { epoch, beginning, steps: None, state, needs: Vec::new(), read }
+    }
+
+    /// Whether it reads snapshots of its inputs, as of the start epoch.
+    pub fn reads_snapshots(&self) -> bool {
+        self.beginning != Beginning::Restored
+    }
+
+    /// Whether operators have state.
+    pub fn has_state(&self) -> bool {
+        self.beginning != Beginning::Fresh
+    }
+
     /// The first epoch that the dataflow works on.
     pub fn first_epoch(&self) -> Epoch {
-        match self.fresh {
-            Fresh::Yes => self.epoch,
-            Fresh::No => self.epoch.next(),
+        match self.beginning {
+            Beginning::Fresh => self.epoch,
+            Beginning::Resumed { after } => after.next().min(self.epoch),
+            Beginning::Restored => self.epoch.next(),
         }
+    }
+
+    /// The first epoch that is not complete in the output.
+    fn frontier(&self) -> Epoch {
+        if self.reads_snapshots() { self.epoch } else { self.epoch.next() }
+    }
+
+    /// The epoch that the state is of, from the beginning on.
+    fn after(&self) -> Epoch {
+        if let Beginning::Resumed { after } = self.beginning { after } else { self.epoch }
     }
 }
 
@@ -154,6 +197,7 @@ impl Job {
     ) -> Arc<Job> {
         let (id, metrics) = (graph.job, Metrics::restored(counters));
         let edges = Edges::new(graph.nodes.len(), &fragments(&graph), memory_limit_bytes);
+        let backfill = Backfill::new(start.read);
         Arc::new(Job {
             id,
             graph,
@@ -162,7 +206,7 @@ impl Job {
             start,
             metrics,
             edges,
-            backfill: Backfill::default(),
+            backfill,
             letters,
             declared: Mutex::new(Vec::new()),
             opened: AtomicUsize::new(0),
@@ -242,7 +286,7 @@ impl Job {
         durable: Arc<dyn StateLookup>,
     ) -> OpenContext<'a> {
         let worker = weir_common::WorkerId(worker);
-        OpenContext { worker, workers, state, restored: self.start.fresh == Fresh::No, durable }
+        OpenContext { worker, workers, state, restored: self.start.has_state(), durable }
     }
 }
 
@@ -260,6 +304,8 @@ pub struct JobEntry {
     pub need: Epoch,
     /// The last durable checkpoint; zero when there is none.
     pub checkpointed: Epoch,
+    /// Before that, of a job that takes its snapshot in steps: the epoch after which a restart needs its inputs' changes.
+    pub backfilled: Option<Epoch>,
     /// A checkpoint under way.
     pub pending: Option<Epoch>,
     pub started_micros: i64,
@@ -268,7 +314,8 @@ pub struct JobEntry {
 impl JobEntry {
     /// A job that has just been put together; `checkpointed` is zero for a fresh one.
     pub fn new(job: Arc<Job>, need: Epoch, checkpointed: Epoch, started_micros: i64) -> JobEntry {
-        let frontier = job.start.first_epoch();
+        let frontier = job.start.frontier();
+        let backfilled = job.start.steps.as_ref().map(|_| job.start.after());
         let state = if frontier > need { JobState::Running } else { JobState::Starting };
         JobEntry {
             job,
@@ -278,9 +325,15 @@ impl JobEntry {
             frontier,
             need,
             checkpointed,
+            backfilled,
             pending: None,
             started_micros,
         }
+    }
+
+    /// A restart needs its inputs' changes after this epoch; `None` if it starts afresh.
+    pub fn needs_after(&self) -> Option<Epoch> {
+        if self.checkpointed > Epoch::ZERO { Some(self.checkpointed) } else { self.backfilled }
     }
 
     /// Whether everything that may have changed has been worked in.

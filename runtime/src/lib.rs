@@ -14,6 +14,7 @@ mod changelog;
 pub mod checkpoint;
 pub mod commit;
 pub mod dataflow;
+mod dump;
 mod edges;
 mod engine;
 mod feed;
@@ -34,12 +35,14 @@ mod read;
 mod recovery;
 mod relation;
 mod restart;
+mod resume;
 mod sequencer;
 mod source;
 mod start;
 mod steps;
 mod subscription;
 mod times;
+mod unread;
 
 mod runtime;
 

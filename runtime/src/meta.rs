@@ -9,7 +9,7 @@
 //! | Meta | `subscription/` relation | [`SubscriptionRecord`] |
 //! | Meta | `times` | [`TimesRecord`] |
 //! | Meta | `failed/` sink | [`FailedRecord`] |
-//! | Meta | `backfill/` job | nothing: the job has durable state and no record yet |
+//! | Meta | `backfill/` job | of one with durable state and no record: [`BackfillRecord`]; nothing if it can't go on |
 //! | State | job, operator, table, key group, key | an operator's entry |
 //! | Changelog | relation, epoch, sequence | a change batch kept for a reader that lags |
 //! | Changelog | relation, epoch, u32::MAX | when the epoch was closed, i64, if subscriptions may go on from there |
@@ -27,6 +27,7 @@ use weir_exec::operator::StateTable;
 use weir_storage::backend::{Keyspace, StateBackend};
 
 use crate::outbox::Channel;
+use crate::unread::Unread;
 
 /// The format of records in Meta.
 const VERSION: u8 = 1;
@@ -57,6 +58,27 @@ pub struct Counters {
     pub rows_out: u64,
     /// Malformed records skipped.
     pub rows_skipped: u64,
+}
+
+/// The last step of a job's backfill.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BackfillRecord {
+    /// State and output hold the inputs as of here, but for what is unread.
+    pub epoch: Epoch,
+    /// Of each input, in the order of the graph's input nodes.
+    pub unread: Vec<Unread>,
+    pub counters: Counters,
+    pub read: SnapshotRead,
+}
+
+/// What a job has read of its inputs' snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SnapshotRead {
+    /// Rows of relations.
+    pub relation_rows: u64,
+    /// Offsets of sources, and the rows that they gave.
+    pub offsets: u64,
+    pub source_rows: u64,
 }
 
 /// A table's base rows hold everything up to `epoch`.
@@ -140,7 +162,7 @@ pub fn failed_key(sink: ObjectId) -> Vec<u8> {
     tagged(FAILED, sink.0)
 }
 
-/// The Meta key that marks a job in the middle of its backfill.
+/// The Meta key of a job in the middle of its backfill.
 pub fn backfill_key(job: JobId) -> Vec<u8> {
     tagged(BACKFILL, job.0)
 }
@@ -181,6 +203,15 @@ pub fn load<T: DeserializeOwned>(backend: &dyn StateBackend, key: &[u8]) -> Resu
         return Err(Error::corrupted(text));
     }
     postcard::from_bytes(body).map(Some).map_err(|e| Error::corrupted(format!("checkpoint record: {e}")))
+}
+
+/// The record of a job in the middle of its backfill; `None` also for the mark of one that can't go on.
+pub fn load_backfill(backend: &dyn StateBackend, job: JobId) -> Result<Option<BackfillRecord>> {
+    let key = backfill_key(job);
+    match backend.point(Keyspace::Meta, &key)? {
+        Some(record) if !record.is_empty() => load(backend, &key),
+        _ => Ok(None),
+    }
 }
 
 /// The State key prefix of a job.

@@ -57,7 +57,7 @@ pub fn build_host(
         nodes.push(HostNode { operator, consumers: Vec::new() });
     }
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
-    Ok(FragmentHost::new(nodes, inputs, Moment::start_of(job.start.first_epoch()), job.start.fresh))
+    Ok(FragmentHost::new(nodes, inputs, Moment::start_of(job.start.first_epoch()), job.start.beginning))
 }
 
 fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Result<Box<dyn Operator>> {

@@ -16,8 +16,7 @@ use weir_common::{ChangeBatch, Epoch, Error, Result};
 use weir_connector::SinkWriter;
 use weir_exec::operator::{Flow, Operator, Output, Port, StateWriter};
 
-use crate::host::Fresh;
-use crate::job::Job;
+use crate::job::{Beginning, Job};
 use crate::outbox::OutboxWriter;
 use crate::relation::Relation;
 
@@ -48,7 +47,7 @@ impl OutputNode {
     /// An end for `job` whose rows have these columns.
     pub fn new(job: Arc<Job>, target: Target, schema: SchemaRef) -> OutputNode {
         let epoch = job.start.epoch;
-        let snapshot = (job.start.fresh == Fresh::Yes).then_some(epoch);
+        let snapshot = (job.start.beginning == Beginning::Fresh).then_some(epoch);
         OutputNode { target, job, schema, held: Vec::new(), held_rows: 0, epoch, snapshot }
     }
 

@@ -10,7 +10,6 @@ use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_storage::relation::{RelationPin, RelationSnapshot};
 
 use crate::engine::State;
-use crate::host::Fresh;
 use crate::job::JobEntry;
 use crate::runtime::Runtime;
 use crate::start::failed_input;
@@ -111,7 +110,7 @@ fn newest_common(state: &State, relations: &[ObjectId], after: Epoch) -> Result<
         let relation = state.relations.get(id).ok_or_else(dropped)?;
         if let Some(entry) = relation.producer.and_then(|job| state.jobs.get(&job)) {
             check_healthy(entry)?;
-            if entry.job.start.fresh == Fresh::Yes && entry.frontier <= entry.job.start.epoch {
+            if entry.job.start.reads_snapshots() && entry.frontier <= entry.job.start.epoch {
                 return Ok(None);
             }
         }

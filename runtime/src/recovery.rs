@@ -1,7 +1,8 @@
 //! Recovery: from the checkpoint records and the log to running jobs.
 //!
 //! Tables open on their base rows and get the log's changes after them; jobs with a record resume after its
-//! epoch, with what their inputs changed since then put back into the changelogs; jobs without one start afresh.
+//! epoch, with what their inputs changed since then put back into the changelogs; jobs without one start afresh, or go on
+//! with their backfill ([`crate::resume`]).
 //! Operators load their state when the workers open them; a read of a view waits only for that view.
 
 use std::collections::BTreeMap;
@@ -12,22 +13,22 @@ use std::sync::Arc;
 use weir_common::seam::FileSystem;
 use weir_common::{Epoch, Error, JobId, ObjectId, RelationSchema, Result};
 use weir_connector::{Sink, Source};
-use weir_storage::backend::{Keyspace, StateBackend, WriteBatch};
+use weir_storage::backend::{Keyspace, StateBackend};
 use weir_storage::ipc;
 use weir_storage::log::{Log, LogRecord};
 use weir_storage::relation::RelationStore;
 
-use crate::checkpoint::add_erasure;
 use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::index::RelationIndex;
 use crate::job::{Job, JobState};
 use crate::meta::{
-    self, FailedRecord, JobRecord, SourceRecord, SubscriptionRecord, TableRecord, TimesRecord,
+    self, BackfillRecord, FailedRecord, JobRecord, SourceRecord, SubscriptionRecord, TableRecord, TimesRecord,
 };
 use crate::relation::Relation;
+use crate::resume;
 use crate::source::{SourceState, decode_ranges};
-use crate::start::{ready_starts, register_failed, register_fresh, register_restored};
+use crate::start::{ready_starts, register_failed, register_fresh, register_restored, register_resumed};
 use crate::steps::Steps;
 use crate::subscription::RETENTION;
 
@@ -112,7 +113,7 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     }
     let mut jobs: BTreeMap<_, _> = recovered.jobs.into_iter().map(|(g, sink)| (g.job, (g, sink))).collect();
     let mut restored = Vec::new();
-    let mut fresh = Vec::new();
+    let mut starting = Vec::new();
     for (id, (graph, sink)) in std::mem::take(&mut jobs) {
         let record: Option<JobRecord> = meta::load(engine.backend.as_ref(), &meta::job_key(id))?;
         let failed: Option<FailedRecord> =
@@ -121,8 +122,8 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
         match (record, sink) {
             (_, Err(error)) => register_failed(engine, &mut state, graph, error),
             (None, Ok(sink)) => {
-                remove_backfill(engine, id)?;
-                fresh.push((graph, sink));
+                let record = resume::find(engine, &state, &graph)?;
+                starting.push((graph, sink, record));
             }
             (Some(record), Ok(sink)) => {
                 newest = newest.max(record.epoch);
@@ -139,34 +140,45 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     let times: TimesRecord = meta::load(engine.backend.as_ref(), &meta::times_key())?.unwrap_or_default();
     state.times.restore(times.epoch, times.closed_micros);
     restore_subscriptions(engine, &mut state)?;
-    restore_changelogs(engine, &mut state)?;
-    replay(engine, log, &mut state)?;
+    let resumed = starting.iter().filter_map(|(.., record)| Some(record.as_ref()?.epoch)).min();
+    let after = replayed_after(&state, resumed);
+    restore_changelogs(engine, &mut state, after)?;
+    replay(engine, log, &mut state, after)?;
     state.times.restored(engine.clock.now_micros());
     let committed = state.committed;
-    let mut dirty = !fresh.is_empty();
+    let mut dirty = !starting.is_empty();
     for entry in state.jobs.values_mut().filter(|e| e.state != JobState::Failed) {
         entry.need = committed;
         entry.state = if entry.is_caught_up() { JobState::Running } else { JobState::Starting };
         dirty |= entry.checkpointed < committed;
     }
-    for (graph, sink) in fresh {
-        let kept = graph.clone();
-        if let Err(error) = register_fresh(engine, &mut state, graph, sink, Steps::Many) {
-            register_failed(engine, &mut state, kept, error);
-        }
+    for (graph, sink, record) in starting {
+        start(engine, &mut state, graph, sink, record)?;
     }
     Ok((restored, dirty))
 }
 
-/// Removes what a job left that was in the middle of its backfill.
-fn remove_backfill(engine: &Engine, job: JobId) -> Result<()> {
-    if engine.backend.point(Keyspace::Meta, &meta::backfill_key(job))?.is_none() {
-        return Ok(());
+/// Registers a job without a checkpoint: with its backfill gone on with, if what it holds is known again, or afresh.
+fn start(
+    engine: &Engine,
+    state: &mut State,
+    graph: JobGraph,
+    sink: Option<Arc<dyn Sink>>,
+    record: Option<BackfillRecord>,
+) -> Result<()> {
+    let kept = graph.clone();
+    let registered = match record.filter(|record| record.epoch <= state.committed) {
+        Some(record) => register_resumed(engine, state, graph, record),
+        None => {
+            resume::give_up(state, graph.job);
+            resume::remove(engine, state, graph.job)?;
+            register_fresh(engine, state, graph, sink, Steps::Many)
+        }
+    };
+    if let Err(error) = registered {
+        resume::give_up(state, kept.job);
+        register_failed(engine, state, kept, error);
     }
-    let mut batch = WriteBatch::default();
-    add_erasure(ObjectId(job.0), &mut batch);
-    engine.backend.write(batch)?;
-    fail::fail_point!(weir_common::failpoint::RECOVERY_AFTER_BACKFILL_REMOVED);
     Ok(())
 }
 
@@ -205,17 +217,16 @@ fn restore_subscriptions(engine: &Engine, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// The epoch after which the log is replayed.
-fn replayed_after(state: &State) -> Epoch {
+/// The epoch after which the log is replayed; jobs that go on with their backfill need what comes after `resumed`.
+fn replayed_after(state: &State, resumed: Option<Epoch>) -> Epoch {
     let bases = state.relations.values().filter(|r| r.producer.is_none()).map(|r| r.base_epoch());
     let jobs = state.jobs.values().map(|entry| entry.checkpointed);
-    bases.chain(jobs).min().unwrap_or(Epoch::ZERO)
+    bases.chain(jobs).chain(resumed).min().unwrap_or(Epoch::ZERO)
 }
 
 /// Puts back the changes that lagging jobs and subscriptions have not seen. A table's after some epoch are in the log.
-fn restore_changelogs(engine: &Engine, state: &mut State) -> Result<()> {
+fn restore_changelogs(engine: &Engine, state: &mut State, in_log_after: Epoch) -> Result<()> {
     let snapshot = engine.backend.snapshot();
-    let in_log_after = replayed_after(state);
     let State { relations, times, .. } = state;
     for relation in relations.values() {
         let is_table = relation.producer.is_none();
@@ -246,8 +257,7 @@ fn restore_changelogs(engine: &Engine, state: &mut State) -> Result<()> {
 }
 
 /// Applies the log after what the checkpoints hold.
-fn replay(engine: &Engine, log: &Log, state: &mut State) -> Result<()> {
-    let after = replayed_after(state);
+fn replay(engine: &Engine, log: &Log, state: &mut State, after: Epoch) -> Result<()> {
     let workers = engine.config.workers;
     let now = engine.clock.monotonic();
     log.replay(after, &mut |record: LogRecord| {

@@ -1,4 +1,5 @@
-//! Starting a fresh job: its first epoch is the last committed one, its inputs' rows as of then come first.
+//! Starting a job: the first epoch of a fresh one is the last committed one, its inputs' rows as of then come first. One
+//! that goes on with its backfill starts likewise, with state.
 //!
 //! The inputs are pinned and the changelogs subscribed under the engine's lock, so nothing is missed or seen
 //! twice; the job is installed as soon as the views among its inputs are complete as of that epoch.
@@ -13,15 +14,16 @@ use weir_storage::relation::{RelationPin, RelationStore};
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
 use crate::graph::{JobGraph, JobNodeKind, JobOutput};
-use crate::host::Fresh;
-use crate::job::{Job, JobEntry, JobInput, JobState, Origin, Output, Start};
+use crate::job::{Beginning, Job, JobEntry, JobInput, JobState, Origin, Output, Start};
 use crate::letters::DeadLetters;
-use crate::meta::{self, Counters, JobRecord};
+use crate::meta::{self, BackfillRecord, Counters, JobRecord};
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
+use crate::source::ranges_from_start;
 use crate::steps::{StepGate, Steps};
+use crate::unread::{Remaining, Unread};
 
-/// A fresh job that waits for its inputs.
+/// A job that waits for its inputs' snapshots.
 pub struct PendingStart {
     pub job: Arc<Job>,
     /// For each input that is a relation: its position among the inputs, the pinned rows, and the epoch that
@@ -67,27 +69,63 @@ pub fn register_fresh(
     steps: Steps,
 ) -> Result<()> {
     let epoch = state.committed;
-    let inputs = resolve_inputs(&graph, state, None)?;
+    let inputs = resolve_inputs(&graph, state, |_, origin| Unread::all_of(origin))?;
     let output = resolve_output(engine, state, &graph, sink, Epoch::ZERO, epoch)?;
+    let in_steps = steps == Steps::Many && matches!(output, Output::Relation(_));
+    let gate = in_steps.then(|| StepGate::new(&engine.config, inputs.len()));
+    let start = Start { steps: gate, ..Start::at(epoch, Beginning::Fresh) };
+    let job = register_start(engine, state, graph, inputs, output, (start, Counters::default()))?;
+    job.relations().for_each(|r| r.subscribe(job.id, epoch));
+    job.sources().for_each(|s| s.subscribe(job.id, epoch));
+    Ok(())
+}
+
+/// Registers a job that goes on with its backfill as of now; its inputs have kept what it needs.
+pub fn register_resumed(
+    engine: &Engine,
+    state: &mut State,
+    graph: JobGraph,
+    record: BackfillRecord,
+) -> Result<()> {
+    let epoch = state.committed;
+    let BackfillRecord { epoch: after, unread, counters, read } = record;
+    let inputs = resolve_inputs(&graph, state, |input, _| unread[input].clone())?;
+    let output = resolve_output(engine, state, &graph, None, Epoch::ZERO, epoch)?;
+    let start = Start {
+        steps: Some(StepGate::new(&engine.config, inputs.len()).going_on()),
+        state: Mutex::new(Some(engine.backend.snapshot())),
+        read,
+        ..Start::at(epoch, Beginning::Resumed { after })
+    };
+    let job = register_start(engine, state, graph, inputs, output, (start, counters))?;
+    tracing::info!(job = %job.graph.name, rows = job.backfill.rows_done(), "goes on with a backfill");
+    Ok(())
+}
+
+/// Registers a job that reads snapshots, and pins them.
+fn register_start(
+    engine: &Engine,
+    state: &mut State,
+    graph: JobGraph,
+    inputs: Vec<JobInput>,
+    output: Output,
+    (mut start, counters): (Start, Counters),
+) -> Result<Arc<Job>> {
     let mut pins = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         if let Origin::Relation { relation, .. } = &input.origin {
-            let producer = relation.producer.and_then(|id| state.jobs.get(&id));
-            pins.push((i, relation.store.pin(), producer.map(|entry| entry.need)));
+            let producer = relation.producer.and_then(|id| Some((id, state.jobs.get(&id)?.need)));
+            start.needs.extend(producer);
+            pins.push((i, relation.store.pin(), producer.map(|(_, need)| need)));
         }
     }
-    let in_steps = steps == Steps::Many && matches!(output, Output::Relation(_));
-    let gate = in_steps.then(|| StepGate::new(&engine.config, inputs.len()));
-    let start = Start { epoch, fresh: Fresh::Yes, steps: gate, state: Mutex::new(None) };
+    let epoch = start.epoch;
     let letters = dead_letters(engine, graph.job)?;
     let limit = engine.config.memory_limit_bytes;
-    let job = Job::new(graph, inputs, output, start, Counters::default(), letters, limit);
-    job.relations().for_each(|r| r.subscribe(job.id, epoch));
-    job.sources().for_each(|s| s.subscribe(job.id, epoch));
-    let now = engine.clock.now_micros();
-    register(state, JobEntry::new(job.clone(), epoch, Epoch::ZERO, now));
-    state.starts.push(PendingStart { job, pins });
-    Ok(())
+    let job = Job::new(graph, inputs, output, start, counters, letters, limit);
+    register(state, JobEntry::new(job.clone(), epoch, Epoch::ZERO, engine.clock.now_micros()));
+    state.starts.push(PendingStart { job: job.clone(), pins });
+    Ok(job)
 }
 
 /// Registers a job that has a checkpoint; the caller installs it.
@@ -98,10 +136,10 @@ pub fn register_restored(
     sink: Option<Arc<dyn Sink>>,
     record: JobRecord,
 ) -> Result<Arc<Job>> {
-    let inputs = resolve_inputs(&graph, state, Some(&record))?;
+    let inputs = resolve_inputs(&graph, state, |_, _| Unread::Nothing)?;
     let output = resolve_output(engine, state, &graph, sink, record.epoch, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
-    let start = Start { epoch: record.epoch, fresh: Fresh::No, steps: None, state: snapshot };
+    let start = Start { state: snapshot, ..Start::at(record.epoch, Beginning::Restored) };
     let letters = dead_letters(engine, graph.job)?;
     let limit = engine.config.memory_limit_bytes;
     let job = Job::new(graph, inputs, output, start, record.counters, letters, limit);
@@ -116,7 +154,7 @@ pub fn register_restored(
 pub fn register_failed(engine: &Engine, state: &mut State, graph: JobGraph, error: Error) {
     let output = resolve_output(engine, state, &graph, None, Epoch::ZERO, Epoch::ZERO);
     let Ok(output) = output.or_else(|_| Ok::<_, Error>(Output::Nowhere)) else { return };
-    let start = Start { epoch: state.committed, fresh: Fresh::Yes, steps: None, state: Mutex::new(None) };
+    let start = Start::at(state.committed, Beginning::Fresh);
     let Ok(letters) = DeadLetters::new(Epoch::ZERO, engine.config.workers) else { return };
     let job = Job::new(graph, Vec::new(), output, start, Counters::default(), letters, 0);
     let reason = matches!(job.graph.output, JobOutput::Table { .. }).then(|| error.clone());
@@ -135,7 +173,11 @@ fn register(state: &mut State, entry: JobEntry) {
     state.jobs.insert(entry.job.id, entry);
 }
 
-fn resolve_inputs(graph: &JobGraph, state: &State, record: Option<&JobRecord>) -> Result<Vec<JobInput>> {
+fn resolve_inputs(
+    graph: &JobGraph,
+    state: &State,
+    unread: impl Fn(usize, &Origin) -> Unread,
+) -> Result<Vec<JobInput>> {
     let mut inputs = Vec::new();
     for (node, kind) in graph.nodes.iter().map(|n| &n.kind).enumerate() {
         let origin = match kind {
@@ -147,14 +189,23 @@ fn resolve_inputs(graph: &JobGraph, state: &State, record: Option<&JobRecord>) -
             }
             JobNodeKind::Source { source, project } => {
                 let source = state.sources.get(source).cloned().ok_or_else(|| missing_source(*source))?;
-                let restored = record.map(|r| r.sources.get(&source.id.0).cloned().unwrap_or_default());
-                let from = restored.unwrap_or_else(|| source.offsets());
-                Origin::Source { source, project: project.clone(), from }
+                Origin::Source { source, project: project.clone() }
             }
         };
-        inputs.push(JobInput { node, origin });
+        let remaining = Remaining::new(unread(inputs.len(), &origin));
+        inputs.push(JobInput { node, origin, remaining });
     }
     Ok(inputs)
+}
+
+impl Unread {
+    /// All that an input holds now.
+    fn all_of(origin: &Origin) -> Unread {
+        match origin {
+            Origin::Source { source, .. } => Unread::Ranges(ranges_from_start(&source.offsets())),
+            Origin::Relation { .. } | Origin::Values { .. } => Unread::Everything,
+        }
+    }
 }
 
 /// The relation, unless the job that writes it has failed.

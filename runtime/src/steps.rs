@@ -6,8 +6,9 @@
 //!   checkpointer            write ─► open step 1      write ─► open step 2
 //! ```
 //! A step is what each feed hands out of its share of the snapshot, up to a number of bytes. The next one opens when
-//! the state after it is on disk, so that operators can let go of it, and memory is not short. Nobody sees the steps: readers of the view
-//! wait for its first epoch, and changes after that epoch stay in the changelogs until the snapshot is through.
+//! the state after it is on disk, so that operators can let go of it, and memory is not short. Nobody sees the steps:
+//! readers of the view wait for its first epoch, and changes after that epoch stay in the changelogs until the snapshot
+//! is through. A restart goes on after the last step that is on disk ([`crate::resume`]).
 //!
 //! Between two steps the view is not that of any epoch. An expression may fail on such a state which would not on
 //! the whole (a sum that is not there yet is divided by): then the job starts again in one step.
@@ -55,6 +56,12 @@ impl StepGate {
             told: AtomicBool::new(false),
             is_divided: AtomicBool::new(false),
         }
+    }
+
+    /// The gate of a job that has steps behind it.
+    #[must_use]
+    pub fn going_on(self) -> StepGate {
+        StepGate { is_divided: AtomicBool::new(true), ..self }
     }
 
     /// The first step that may not be fed.
@@ -107,14 +114,20 @@ impl Position {
     }
 
     /// Rows of `bytes` were fed; returns the step they belong to.
-    pub fn fed(&mut self, gate: &StepGate, bytes: usize) -> u16 {
-        let step = self.step;
+    pub fn fed(&mut self, bytes: usize) -> u16 {
         self.bytes += bytes;
-        if self.bytes >= gate.step_bytes && step < Moment::STEP_MAX - 1 {
-            (self.step, self.bytes) = (step + 1, 0);
-            gate.is_divided.store(true, Ordering::Release);
-        }
-        step
+        self.step
+    }
+
+    /// Whether the step holds so much that it is to end.
+    pub fn is_full(&self, gate: &StepGate) -> bool {
+        self.bytes >= gate.step_bytes && self.step < Moment::STEP_MAX - 1
+    }
+
+    /// The next rows belong to the next step.
+    pub fn end_step(&mut self, gate: &StepGate) {
+        (self.step, self.bytes) = (self.step + 1, 0);
+        gate.is_divided.store(true, Ordering::Release);
     }
 
     /// The feed's share is through.
@@ -141,11 +154,15 @@ mod tests {
         assert!(!feed.may_go_on(&gate));
         gate.open(0);
         assert!(feed.may_go_on(&gate));
-        assert_eq!([feed.fed(&gate, 6), feed.fed(&gate, 6)], [0, 0]);
+        assert_eq!(feed.fed(6), 0);
+        assert!(!feed.is_full(&gate));
+        assert_eq!(feed.fed(6), 0);
+        assert!(feed.is_full(&gate) && !gate.is_divided());
+        feed.end_step(&gate);
         assert!(gate.is_divided() && !feed.may_go_on(&gate));
         gate.open(1);
         assert!(feed.may_go_on(&gate));
-        assert_eq!(feed.fed(&gate, 6), 1);
+        assert_eq!(feed.fed(6), 1);
     }
 
     #[test]

@@ -34,7 +34,9 @@ fn when(failpoint: &str) -> When {
     use weir_common::failpoint as at;
     match failpoint {
         at::DATA_DIR_BEFORE_FORMAT => When::FirstStart,
-        at::RECOVERY_AFTER_BACKFILL_REMOVED => When::StartAfter(at::BACKFILL_AFTER_STEP, 0),
+        at::RECOVERY_BEFORE_RESUME | at::RECOVERY_AFTER_BACKFILL_REMOVED => {
+            When::StartAfter(at::BACKFILL_AFTER_STEP, 0)
+        }
         // What is dropped then was in a checkpoint.
         at::RECOVERY_BEFORE_ERASE => When::StartAfter(at::DDL_BEFORE_STOP, 2),
         at::CATALOG_BEFORE_CUT
@@ -88,10 +90,11 @@ impl Case<'_> {
                 Some((server, Progress { done: 0, in_flight: false })).filter(|_| !is_ready)
             }
             When::StartAfter(first, passed) => {
-                let (mut server, progress) = self.killed_at_work(launch, first, passed).await?;
+                let killed = self.killed_at_work(launch, first, passed).await;
+                let Some((mut server, progress)) = killed else { return Some(false) };
                 self.lose_power(disk.as_mut());
                 tear_logs(&server.data_dir());
-                let met = server.fail_to_start(&format!("{}=panic", self.failpoint));
+                let met = server.fail_to_start(&self.at_start());
                 Some((server, progress)).filter(|_| met)
             }
             When::Work(passed) => self.killed_at_work(launch, self.failpoint, passed).await,
@@ -104,6 +107,16 @@ impl Case<'_> {
         let next = self.life.check(&client, progress).await;
         self.life.complete(&client, &files, next).await;
         Some(true)
+    }
+
+    /// What ends a server when it starts, and what makes it come there.
+    fn at_start(&self) -> String {
+        use weir_common::failpoint as at;
+        let before = match self.failpoint {
+            at::RECOVERY_AFTER_BACKFILL_REMOVED => format!("{}=return;", at::RECOVERY_BEFORE_RESUME),
+            _ => String::new(),
+        };
+        format!("{before}{}=panic", self.failpoint)
     }
 
     /// A server that died at a failpoint; `None` when it did not.

@@ -15,6 +15,11 @@ impl KeyRange {
         KeyRange { start: prefix.to_vec(), end: after_prefix(prefix) }
     }
 
+    /// The keys behind this one.
+    pub fn after(key: &[u8]) -> KeyRange {
+        KeyRange { start: [key, &[0]].concat(), end: None }
+    }
+
     /// Whether no key can be in it.
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)

@@ -12,8 +12,8 @@ use weir_exec::rejected::Rejected;
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::Engine;
 use crate::fragments::Fragment;
-use crate::host::{FragmentHost, Fresh, HostNode, HostSink, Progress};
-use crate::job::Job;
+use crate::host::{FragmentHost, HostNode, HostSink, Progress};
+use crate::job::{Beginning, Job};
 use crate::moment::Moment;
 use crate::operators::{build_host, dump};
 
@@ -83,7 +83,7 @@ impl Hosted {
     /// Keeps the initial capability for a fresh job's first moment.
     pub fn start(&mut self, mut capabilities: Vec<Capability<u64>>) {
         let Some(mut capability) = capabilities.pop() else { return };
-        if self.job.start.fresh == Fresh::Yes && self.host.is_some() {
+        if self.job.start.beginning == Beginning::Fresh && self.host.is_some() {
             let start = Moment::start_of(self.job.start.epoch);
             capability.downgrade(&start.0);
             self.capabilities.insert(start, capability);
@@ -104,7 +104,8 @@ impl Hosted {
 
     /// Whether what it has made so far waits for its readers: it makes no more.
     pub fn must_wait(&self) -> bool {
-        self.host.is_some() && self.nodes.last().is_some_and(|root| self.job.edges.is_full(*root))
+        let (Some(host), Some(root)) = (&self.host, self.nodes.last()) else { return false };
+        self.job.edges.is_full(*root, host.moment())
     }
 
     /// Works on what has arrived; true when there is more to do at once.
@@ -153,13 +154,13 @@ impl Hosted {
 }
 
 impl HostSink for Hosted {
-    fn taken(&mut self, input: usize, rows: usize) {
-        self.job.edges.taken(self.inputs[input], rows);
+    fn taken(&mut self, input: usize, moment: Moment, rows: usize) {
+        self.job.edges.taken(self.inputs[input], moment, rows);
     }
 
     fn emit(&mut self, moment: Moment, batch: ChangeBatch) {
         if let Some(root) = self.nodes.last() {
-            self.job.edges.emitted(*root, &batch);
+            self.job.edges.emitted(*root, moment, &batch);
         }
         self.emitted.push((moment, batch));
     }

@@ -64,15 +64,15 @@ impl Installed {
         for (((feed, handle), upper), input) in self.feeds.iter_mut().zip(uppers).zip(&self.job.inputs) {
             let mut fed = 0;
             let left = loop {
-                if edges.is_full(input.node) {
+                if edges.is_full(input.node, Moment(*handle.time())) {
                     break Left::Waiting;
                 }
                 if fed == batches {
                     break Left::More;
                 }
                 let Some((moment, batch)) = feed.next(&self.job, *upper)? else { break Left::Nothing };
-                edges.emitted(input.node, &batch);
                 handle.advance_to(moment.0.max(*handle.time()));
+                edges.emitted(input.node, Moment(*handle.time()), &batch);
                 handle.send_batch(&mut Parcel(Some(batch)));
                 fed += 1;
             };
@@ -90,6 +90,11 @@ impl Installed {
     /// Whether the job's snapshot has just come to its end: feeds on other workers wait for it.
     pub fn has_completed_backfill(&self) -> bool {
         self.job.start.steps.as_ref().is_some_and(StepGate::has_just_completed)
+    }
+
+    /// The job's name, and how many rows of its snapshot were read in this run.
+    pub fn backfilled(&self) -> (&str, u64) {
+        (&self.job.graph.name, self.job.backfill.rows_read_now())
     }
 
     /// Whether there is something to feed, or an epoch under way that was fed.

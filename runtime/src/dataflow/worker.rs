@@ -91,6 +91,8 @@ impl Worker {
                 Ok(left) => {
                     most = most.max(left);
                     if installed.has_completed_backfill() {
+                        let (name, rows) = installed.backfilled();
+                        tracing::info!(job = %name, rows, "has read the rows of its inputs");
                         self.engine.workers.pump(&[*id]);
                     }
                 }

@@ -51,7 +51,7 @@ const STEPS: [&str; 34] = [
     FAILS,
     "UPDATE t SET note = 'changed' WHERE v = 3",
     "CREATE TABLE big (k int, name text)",
-    "INSERT INTO big SELECT i, 'a name of some length ' || i FROM generate_series(1, 3000) AS i",
+    "INSERT INTO big SELECT i, 'a name of some length ' || i FROM generate_series(1, 8000) AS i",
     "CREATE MATERIALIZED VIEW of_big AS SELECT k % 1000 AS g, count(*) AS n FROM big GROUP BY 1",
     "DELETE FROM big WHERE k % 2 = 0",
     CHECKPOINT,

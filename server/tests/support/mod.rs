@@ -133,6 +133,15 @@ impl Server {
         port.is_some()
     }
 
+    /// Starts it again with other options, after it has ended, and a failpoint that may end it; whether it gets ready.
+    pub fn restart_with(&mut self, options: &[&str], failpoint: Option<&str>) -> bool {
+        self.launch.options = Launch::with(options).options;
+        let launch = Launch { failpoint: failpoint.map(str::to_owned), ..self.launch.clone() };
+        let (child, port) = spawn_in(self.folder.path(), &launch);
+        (self.child, self.port) = (child, port.unwrap_or(0));
+        port.is_some()
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -254,6 +263,10 @@ fn command(folder: &Path, launch: &Launch) -> Command {
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir(folder, launch));
     if !launch.options.iter().any(|option| option == "--workers") {
         command.args(["--workers", "2"]);
+    }
+    if launch.failpoint.is_some() {
+        // A server that looks up the names of its functions before it ends lives on for a second.
+        command.env("RUST_BACKTRACE", "0");
     }
     command.args(&launch.options).envs(launch.failpoint.as_ref().map(|f| ("FAILPOINTS", f))).stderr(log);
     command

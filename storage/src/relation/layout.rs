@@ -83,12 +83,16 @@ impl Layout {
 
     /// Keys and rows of a batch.
     pub(super) fn encode(&self, batch: &ChangeBatch) -> Result<(EncodedKeys, EncodedRows)> {
+        let stored = &batch.columns()[self.stored_from..];
+        Ok((self.keys(batch)?, self.codec.encode_rows(stored, batch.len())?))
+    }
+
+    /// Keys of a batch.
+    pub(super) fn keys(&self, batch: &ChangeBatch) -> Result<EncodedKeys> {
         let key: Vec<_> =
             self.key_columns.iter().map(|position| batch.rows.column(*position).clone()).collect();
         let keys = self.encoder.encode_rows(&key, batch.len())?;
-        let keys = if self.is_bag { self.encoder.without_last_nulls(keys, &key) } else { keys };
-        let stored = &batch.columns()[self.stored_from..];
-        Ok((keys, self.codec.encode_rows(stored, batch.len())?))
+        Ok(if self.is_bag { self.encoder.without_last_nulls(keys, &key) } else { keys })
     }
 
     /// The schema of these columns.

@@ -29,6 +29,8 @@ pub struct RelationScan {
     base: BaseCursor,
     /// The next entry of each run, and the one where the range ends.
     positions: Vec<(usize, usize)>,
+    /// The last key of the chunk that was read last; `None` before the first and for the last one.
+    reached: Option<Vec<u8>>,
     /// The last chunk has been read.
     done: bool,
     decoded: Option<Decoded>,
@@ -53,6 +55,7 @@ impl RelationScan {
             batch_rows: batch_rows.max(1),
             base: BaseCursor::new(&snapshot.layout, range),
             positions: snapshot.runs.iter().map(position).collect(),
+            reached: None,
             done: false,
             decoded: None,
             snapshot,
@@ -67,6 +70,13 @@ impl RelationScan {
     /// The schema of the batches.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// The storage key up to which every row has been handed out, and none behind it; `None` in the middle of a chunk, and
+    /// when there is nothing behind it. Rows behind it are those of a scan of [`KeyRange::after`] it.
+    pub fn position(&self) -> Option<&[u8]> {
+        let is_through = self.decoded.as_ref().is_none_or(Decoded::is_through);
+        self.reached.as_deref().filter(|_| is_through)
     }
 
     /// Reads and decodes the next chunk.
@@ -86,6 +96,7 @@ impl RelationScan {
         sort_entries(&mut entries);
         let rows = merge(&snapshot.layout, &base, &entries)?;
         self.decoded = Some(self.decode(&rows)?);
+        self.reached = bound;
         Ok(())
     }
 
@@ -211,6 +222,10 @@ struct Decoded {
 }
 
 impl Decoded {
+    fn is_through(&self) -> bool {
+        self.next == self.batch.num_rows()
+    }
+
     /// Up to `limit` rows more.
     fn next(&mut self, limit: usize) -> Result<Option<RecordBatch>> {
         let left = self.batch.num_rows() - self.next;

@@ -7,7 +7,7 @@ use arrow::compute::take_arrays;
 use bytes::Bytes;
 use weir_common::change::record_batch;
 use weir_common::key::KeyRange;
-use weir_common::{Epoch, Error, ObjectId, Result};
+use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result};
 
 use super::generation::Generation;
 use super::index::IndexSnapshot;
@@ -88,6 +88,14 @@ impl RelationSnapshot {
     /// As [`RelationSnapshot::scan`], of the rows whose storage keys are in a range; nothing else is read.
     pub fn scan_range(&self, range: &KeyRange, project: &[usize], batch_rows: usize) -> RelationScan {
         RelationScan::new(self.clone(), range, project, batch_rows)
+    }
+
+    /// Those changes of a batch that are of rows whose storage keys are at most `position`.
+    pub fn changes_upto(&self, position: &[u8], batch: &ChangeBatch) -> Result<ChangeBatch> {
+        let keys = self.layout.keys(batch)?;
+        let found = keys.iter().zip(0u32..).filter(|(key, _)| *key <= position);
+        let found: Vec<u32> = found.map(|(_, row)| row).collect();
+        if found.len() == batch.len() { Ok(batch.clone()) } else { batch.take(&UInt32Array::from(found)) }
     }
 
     /// The whole rows with these storage keys, in their order; keys without a row are passed over.

@@ -474,3 +474,33 @@ fn a_bag_repeats_rows_across_batches_and_counts_without_columns() -> Result<()> 
     assert!(sizes.iter().all(|size| *size <= 300), "{sizes:?}");
     Ok(())
 }
+
+#[test]
+fn a_scan_goes_on_from_a_position() -> Result<()> {
+    let backend = Arc::new(MemoryBackend::default());
+    for key in [RelationKey::Columns(vec![0]), RelationKey::Bag] {
+        let store = RelationStore::open(ID, schema(key.clone()), backend.clone())?;
+        let is_bag = matches!(key, RelationKey::Bag);
+        let all: Vec<(i64, Option<&str>, i8)> = (0..90).map(|k| (k % 60, Some("v"), 1)).collect();
+        let distinct = if is_bag { &all[..] } else { &all[..60] };
+        store.apply(Epoch(1), &batch(&distinct[..20]))?;
+        checkpoint(&store, &*backend, 1)?;
+        distinct[20..].chunks(7).try_for_each(|part| store.apply(Epoch(2), &batch(part)))?;
+        let snapshot = store.pin().at(Epoch(2));
+        let (mut scan, mut before, mut positions) = (snapshot.scan(&[0], 8), 0, 0);
+        while let Some(rows) = scan.next().transpose()? {
+            before += rows.num_rows();
+            let Some(position) = scan.position().map(<[u8]>::to_vec) else { continue };
+            positions += 1;
+            let behind = snapshot.scan_range(&KeyRange::after(&position), &[0], 8);
+            let behind: usize = behind.map(|rows| Ok(rows?.num_rows())).sum::<Result<_>>()?;
+            assert_eq!(before + behind, distinct.len());
+            assert_eq!(snapshot.changes_upto(&position, &batch(distinct))?.len(), before);
+        }
+        assert!(positions > 1 && scan.position().is_none());
+        let mut erasure = WriteBatch::default();
+        drop_rows(ID, &mut erasure);
+        backend.write(erasure)?;
+    }
+    Ok(())
+}
