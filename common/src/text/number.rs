@@ -2,7 +2,8 @@
 //!
 //! Weir has no negative zero: it reads as zero, so that equal numbers have equal bytes.
 
-use std::fmt::Write;
+use std::fmt::{LowerExp, Write};
+use std::str::FromStr;
 
 use crate::{Error, Result, SqlState, SqlType};
 
@@ -128,9 +129,7 @@ pub fn write_float8(value: f64, out: &mut String) {
     if write_special(value, out) {
         return;
     }
-    let mut buffer = String::with_capacity(32);
-    let _ = write!(buffer, "{value:e}");
-    write_shortest(&buffer, 15, out);
+    write_shortest(&scientific(value, 16), 15, out);
 }
 
 /// Writes a real with the fewest digits that read back the same.
@@ -138,9 +137,7 @@ pub fn write_float4(value: f32, out: &mut String) {
     if write_special(f64::from(value), out) {
         return;
     }
-    let mut buffer = String::with_capacity(32);
-    let _ = write!(buffer, "{value:e}");
-    write_shortest(&buffer, 6, out);
+    write_shortest(&scientific(value, 7), 6, out);
 }
 
 fn write_special(value: f64, out: &mut String) -> bool {
@@ -152,6 +149,18 @@ fn write_special(value: f64, out: &mut String) -> bool {
         return false;
     }
     true
+}
+
+/// `d.ddde±x` with the fewest digits that read back the same. Of two that are equally near, which takes `tie_digits` at
+/// least, Rust gives the larger and PostgreSQL the even one, as rounding to a number of digits does.
+fn scientific<F: LowerExp + FromStr + PartialEq>(value: F, tie_digits: usize) -> String {
+    let shortest = format!("{value:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    if digits < tie_digits {
+        return shortest;
+    }
+    let even = format!("{value:.*e}", digits - 1);
+    if even.parse().is_ok_and(|back: F| back == value) { even } else { shortest }
 }
 
 /// Turns Rust's `d.ddde±x` into `%g` with this many digits before the exponent form begins.
