@@ -90,9 +90,19 @@ impl Binder<'_> {
     /// `outer` with the value of a subquery of one row at most.
     fn join_value(&self, outer: LogicalPlan, subquery: &Subquery) -> Result<(LogicalPlan, Expr)> {
         let value = subquery.subquery.schema().columns().into_iter().next();
-        let value = value.ok_or_else(|| Error::internal("a scalar subquery has no column"))?;
+        let mut value = value.ok_or_else(|| Error::internal("a scalar subquery has no column"))?;
+        let mut plan = subquery.subquery.as_ref().clone();
+        // What is written once may be here twice, and differ by now in what its own subqueries became.
+        if outer.schema().has_column(&value) {
+            let renamed = Column::new_unqualified(self.unique(&value.name));
+            plan = LogicalPlanBuilder::from(plan)
+                .project([Expr::Column(value).alias(renamed.name.clone())])
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(plan_error)?;
+            value = renamed;
+        }
         let columns = columns_of(&outer, subquery);
-        let joined = self.apply_subquery(outer, &subquery.subquery, &columns, JoinType::Left)?;
+        let joined = self.apply_subquery(outer, &plan, &columns, JoinType::Left)?;
         Ok((joined, Expr::Column(value)))
     }
 

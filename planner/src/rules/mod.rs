@@ -7,6 +7,7 @@
 //! Invariant: no rule evaluates a clock. The queries of views hold no volatile or stable function (the lowering
 //! refuses them first), since constant folding would freeze its value.
 
+pub mod forget;
 pub mod merge_calc;
 pub mod null_safe;
 pub mod optional;
@@ -40,7 +41,7 @@ pub fn optimize(plan: LogicalPlan, disabled: &DisabledRules) -> Result<LogicalPl
         .without_query_execution_start_time()
         .filter_null_keys(false)
         .with_skip_failing_rules(false);
-    Optimizer::with_rules(disabled.strike(null_safe::null_safe(logical_rules())))
+    Optimizer::with_rules(disabled.strike(forget::forgetful(null_safe::null_safe(logical_rules()))))
         .optimize(plan, &context, |_, _| {})
         .map_err(from_datafusion)
 }

@@ -24,6 +24,7 @@ use weir_common::{MemoryWatch, Result};
 use weir_exec::error::from_datafusion;
 use weir_planner::logical::check_subqueries;
 use weir_planner::rules::DisabledRules;
+use weir_planner::rules::forget::forgetful;
 use weir_planner::rules::null_safe::{Rule, null_safe};
 
 use self::restore::Restore;
@@ -62,7 +63,7 @@ impl BatchEngine {
             .with_default_features()
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        Ok(BatchEngine { state, rules: null_safe(Optimizer::new().rules) })
+        Ok(BatchEngine { state, rules: forgetful(null_safe(Optimizer::new().rules)) })
     }
 
     /// The physical plan of a logical one whose scans have providers.
