@@ -46,6 +46,9 @@ struct Options {
     out: PathBuf,
 }
 
+/// A line says how far the run is whenever so many seeds are done.
+const PROGRESS: u64 = 100;
+
 /// What all seeds together came to.
 #[derive(Default)]
 struct Total {
@@ -85,6 +88,9 @@ fn run(options: &Options) -> Result<Total> {
     }
     let mut stage = Stage::set(&binary()?)?;
     for seed in seeds {
+        if seed % PROGRESS == 0 {
+            say(&format!("-- seed {seed}: {} answers compared so far", total.compared));
+        }
         let scenario = Scenario::generate(seed);
         let report = stage.play(&scenario).map_err(|e| format!("seed {seed}: {e}"))?;
         total.compared += report.compared;

@@ -135,9 +135,13 @@ impl Generator<'_> {
         if !fits || query.rows > 60.0 {
             return self.insert(table, 3);
         }
-        let conflict = self.on_conflict(table, true);
         let head = format!("INSERT INTO {} ({}) ", table.name, all(table));
-        tree!(Role::Statement; head, query.tree, conflict)
+        // Which of the rows of a key comes first, and which bad row is met first, is anybody's choice without an order.
+        if !query.is_plain() {
+            return tree!(Role::Statement; head, query.tree);
+        }
+        let (order, conflict) = (self.total_order(query.kinds.len()), self.on_conflict(table, true));
+        tree!(Role::Statement; head, query.tree, format!(" ORDER BY {order}"), conflict)
     }
 
     fn update(&mut self, table: &Relation) -> Tree {
