@@ -220,12 +220,12 @@ impl Scale {
 }
 
 fn supplier(key: u64) -> String {
-    let mut dice = Dice::new("supplier", key);
+    let (mut dice, nation) = (Dice::new("supplier", key), key % 25);
     let complaint = if key % 5 == 4 { "Customer careful Complaints" } else { "" };
     let (balance, comment) = (money(dice.below(1_100_000) as i64 - 100_000), dice.words(4));
     format!(
-        "{key}\tSupplier#{key:09}\tstreet {key}\t{key}\t{}\t{balance}\t{comment}{complaint}",
-        dice.phone(key)
+        "{key}\tSupplier#{key:09}\tstreet {key}\t{nation}\t{}\t{balance}\t{comment}{complaint}",
+        dice.phone(nation)
     )
 }
 
