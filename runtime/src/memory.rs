@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
-use weir_common::{Error, JobId, Pressure, SqlState};
+use weir_common::{ChangeBatch, Error, JobId, Pressure, SqlState};
 
 use crate::engine::{Engine, State};
 use crate::job::{Job, JobState, Output};
@@ -32,6 +32,8 @@ const SHARE_TO_STOP: usize = 16;
 
 /// Part of the limit that rows of tables may take which no checkpoint has written.
 const ROWS_SHARE: usize = 8;
+/// What a row takes in a relation's versions beside its values: epoch, weight, key and offsets.
+const ROW_BYTES: usize = 64;
 /// A step of a backfill waits so long for memory, then it is tried all the same.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks of a worker.
@@ -52,7 +54,8 @@ pub struct Relief {
 
 impl Engine {
     /// Rows of tables were committed.
-    pub fn committed_rows(&self, bytes: usize) {
+    pub fn committed_rows<'a>(&self, changes: impl Iterator<Item = &'a ChangeBatch>) {
+        let bytes: usize = changes.map(|batch| batch.memory_size() + batch.len() * ROW_BYTES).sum();
         self.relief.table_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

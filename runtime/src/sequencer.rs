@@ -224,8 +224,7 @@ impl Sequencer {
         });
         match applied {
             Ok(net) => {
-                let changes = net.iter().flat_map(|(_, changes)| changes);
-                self.engine.committed_rows(changes.map(ChangeBatch::memory_size).sum());
+                self.engine.committed_rows(net.iter().flat_map(|(_, changes)| changes));
                 for (relation, changes) in net {
                     draft.tables.entry(relation.id).or_default().extend(changes);
                 }

@@ -79,6 +79,20 @@ async fn groups_beyond_the_limit_live_on_disk() {
 }
 
 #[tokio::test]
+async fn narrow_rows_that_come_fast_stay_within_the_limit() {
+    let server = start();
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (k bigint, v bigint)").await.unwrap();
+    for part in 0..40 {
+        let (from, to) = (part * 100_000, part * 100_000 + 99_999);
+        let insert = format!("INSERT INTO t SELECT i, i % 10 FROM generate_series({from}, {to}) AS i");
+        client.batch_execute(&insert).await.unwrap();
+    }
+    assert_eq!(first_value(&client, "SELECT count(*) || ' ' || sum(v) FROM t").await, "4000000 18000000");
+    assert_within_limit(&server);
+}
+
+#[tokio::test]
 async fn who_takes_too_much_is_refused_alone() {
     let mut server = start();
     server.expect_complaints();
