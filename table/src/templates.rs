@@ -59,10 +59,12 @@ impl Session {
             self.templates.0.insert(key, Known::Seen);
             return None;
         }
-        let fits = prepared.params.iter().zip(&literals).all(|(ty, literal)| literal.fits(ty));
-        let values: Vec<ParamValue> = literals.into_iter().map(|l| ParamValue::Text(l.text)).collect();
-        let is_valid = fits && params::arrays(&prepared.params, &values, &self.format_options()).is_ok();
-        is_valid.then_some((prepared, values))
+        if !prepared.params.iter().zip(&literals).all(|(ty, literal)| literal.fits(ty)) {
+            return None;
+        }
+        let texts: Vec<ParamValue> = literals.into_iter().map(|l| ParamValue::Text(l.text)).collect();
+        let values = params::arrays(&prepared.params, &texts, &self.format_options()).ok()?;
+        Some((prepared, values.into_iter().map(ParamValue::Value).collect()))
     }
 
     fn learn(&mut self, key: &str) -> Option<Arc<Prepared>> {

@@ -121,12 +121,13 @@ impl RecordReader {
         for column in &self.wanted {
             let place = position(&column.name, &names).ok_or_else(|| {
                 let message = format!(
-                    "file \"{}\" has no column \"{}\" in its header",
+                    "file \"{}\" has no column \"{}\" in its header, which names {}",
                     self.path.display(),
-                    column.name
+                    column.name,
+                    if names == [""] { "none".to_string() } else { names.join(", ") }
                 );
                 Error::new(SqlState::BAD_COPY_FILE_FORMAT, message)
-                    .with_hint(format!("The header names: {}.", names.join(", ")))
+                    .with_detail(format!("The range up to byte {} was to be read.", self.to))
             })?;
             self.places.push(place);
         }

@@ -16,7 +16,8 @@ const BATCH_ROWS: u32 = 1024;
 /// holds none of them.
 const STATE_MEMORY_BYTES: usize = 64;
 
-/// The optimizer's rules that can be switched off.
+/// The optimizer's rules that can be switched off. A server refuses a name that it does not know: this crate has nothing
+/// of it but the wire.
 const RULES: [&str; 18] = [
     "optimize_unions",
     "unions_to_filter",

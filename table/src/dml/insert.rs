@@ -18,9 +18,8 @@ impl Session {
     /// Runs an INSERT. Tag: `INSERT 0 n`.
     pub(crate) async fn insert(&mut self, insert: &BoundInsert) -> Result<Outcome> {
         self.transaction.check_writable("INSERT", self.default_read_only())?;
-        let (object, _) = self.target(insert.table)?;
         let reads_itself = insert.query.relations.contains(&insert.table);
-        let lock = if reads_itself { self.lock(&object).await? } else { None };
+        let lock = if reads_itself { self.lock(&self.target(insert.table)?.0).await? } else { None };
         let rows = self.query_rows(&insert.query, Purpose::Write).await?;
         self.insert_batches(insert, rows, lock).await
     }
