@@ -216,9 +216,11 @@ impl Inner {
     }
 }
 
-/// The whole range of each split from its beginning, as a new reader's snapshot needs it.
+/// The whole range of each split from its beginning, as a new reader's snapshot needs it; none of a split of which
+/// nothing was bound at the checkpoint that the offsets are from.
 pub fn ranges_from_start(offsets: &SourceOffsets) -> Vec<SplitRange> {
-    offsets.iter().map(|(split, to)| SplitRange { split: split.clone(), from: 0, to: *to }).collect()
+    let begun = offsets.iter().filter(|(_, to)| **to > 0);
+    begun.map(|(split, to)| SplitRange { split: split.clone(), from: 0, to: *to }).collect()
 }
 
 /// Encodes ranges for the log.
@@ -255,6 +257,21 @@ mod tests {
         assert!(restored.discover(started, Reach::Budget).is_none());
         let found = restored.discover(started + Duration::from_millis(20), Reach::Budget).unwrap_or_default();
         assert_eq!(found.iter().map(|range| (range.from, range.to)).collect::<Vec<_>>(), [(5000, 5002)]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_bound_after_a_checkpoint_is_not_in_a_snapshot_that_begins_there() -> Result<()> {
+        let options = [("connector", "nexmark"), ("table", "bid")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let source = create_source(&options, &source_columns(&options)?.unwrap_or_default())?;
+        let state = SourceState::new(ObjectId(1), source, SourceOffsets::new());
+        state.subscribe(JobId(1), Epoch(1));
+        let range = |split: &str, from, to| SplitRange { split: split.to_owned(), from, to };
+        state.bind(Epoch(2), vec![range("early", 0, 10)], Duration::ZERO);
+        state.bind(Epoch(3), vec![range("early", 10, 30), range("late", 0, 7)], Duration::ZERO);
+        assert_eq!(ranges_from_start(&state.offsets_at(Epoch(2))), [range("early", 0, 10)]);
+        assert_eq!(ranges_from_start(&state.offsets()), [range("early", 0, 30), range("late", 0, 7)]);
         Ok(())
     }
 }

@@ -124,7 +124,7 @@ impl RecordReader {
                     "file \"{}\" has no column \"{}\" in its header, which names {}",
                     self.path.display(),
                     column.name,
-                    if names == [""] { "none".to_string() } else { names.join(", ") }
+                    if names.is_empty() { "none".to_string() } else { names.join(", ") }
                 );
                 Error::new(SqlState::BAD_COPY_FILE_FORMAT, message)
                     .with_detail(format!("The range up to byte {} was to be read.", self.to))
