@@ -77,23 +77,23 @@ impl Binder<'_> {
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(call.position));
         }
         let sorts = self.bind_sort_keys(keys, cx.inside_aggregate())?;
-        let ([key], [sort]) = (keys, sorts.as_slice()) else {
+        let ([written], [sort]) = (keys, sorts.as_slice()) else {
             return Err(Error::unsupported(format!("{} WITHIN GROUP over several columns", call.name))
                 .with_hint("Order by one expression.")
                 .at(call.position));
         };
         let function = self.ordered_set(call, cx)?;
-        let value = self.decide_text(self.bind_expr(&key.expr, cx.inside_aggregate())?)?;
+        let value = self.decide_text(self.bind_expr(&written.expr, cx.inside_aggregate())?)?;
         self.check_aggregate(call, std::slice::from_ref(&value), cx)?;
-        let order = KeyOrder::of(!sort.asc, sort.nulls_first);
-        let resolved = functions::resolve_ordered(
-            function,
-            std::slice::from_ref(&value.ty),
-            vec![ValueOrder { arg: 0, order }],
-        );
+        let key = sort.expr.clone();
+        // Of a value that is not ordered by itself (jsonb) the key follows.
+        let by = usize::from(sorted_value(&key) != &key);
+        let order = vec![ValueOrder { arg: by, order: KeyOrder::of(!sort.asc, sort.nulls_first) }];
+        let resolved = functions::resolve_ordered(function, std::slice::from_ref(&value.ty), order);
         let resolved = resolved.map_err(|e| e.at(call.position))?;
         let arg = self.coerce(value, &resolved.arg_types[0])?;
-        self.aggregate(call, resolved, vec![arg], cx)
+        let args = if by == 0 { vec![arg] } else { vec![arg, key] };
+        self.aggregate(call, resolved, args, cx)
     }
 
     /// The function that an ordered-set aggregate's direct arguments make it.
@@ -126,19 +126,16 @@ impl Binder<'_> {
         let mut coerced = coerced.collect::<Result<Vec<Expr>>>()?;
         let mut order = Vec::with_capacity(keys.len());
         for key in keys {
-            let arg = coerced.iter().position(|arg| *arg == key.expr).unwrap_or(coerced.len());
+            let expr = key.expr;
+            let arg = coerced.iter().position(|arg| *arg == expr).unwrap_or(coerced.len());
             if arg == coerced.len() {
-                if call.distinct && coerced.contains(sorted_value(&key.expr)) {
-                    return Err(Error::unsupported("DISTINCT and ORDER BY of jsonb in one aggregate")
-                        .with_hint("Use SELECT DISTINCT in a subquery.")
-                        .at(call.position));
-                }
-                if call.distinct && written != Some(&key.expr) {
+                let value = sorted_value(&expr);
+                if call.distinct && !coerced.contains(value) && written != Some(value) {
                     let message =
                         "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
                     return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(call.position));
                 }
-                coerced.push(key.expr);
+                coerced.push(expr);
             }
             order.push(ValueOrder { arg, order: KeyOrder::of(!key.asc, key.nulls_first) });
         }
