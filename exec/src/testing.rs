@@ -58,6 +58,10 @@ pub fn changes(text: &str, types: &[DataType]) -> Result<ChangeBatch> {
 }
 
 fn column(cells: Vec<Option<&str>>, ty: &DataType) -> Result<ArrayRef> {
+    if let DataType::Interval(_) = ty {
+        let cells: StringArray = cells.into_iter().map(|cell| cell.map(interval)).collect();
+        return cast(&cells, ty).map_err(Error::internal);
+    }
     let text: ArrayRef = Arc::new(StringArray::from(cells));
     let integers = match ty {
         DataType::Date32 => Some(DataType::Int32),
@@ -66,6 +70,15 @@ fn column(cells: Vec<Option<&str>>, ty: &DataType) -> Result<ArrayRef> {
     };
     let text = integers.map_or(Ok(text.clone()), |integer| cast(&text, &integer)).map_err(Error::internal)?;
     cast(&text, ty).map_err(Error::internal)
+}
+
+/// Two numbers are equal intervals that differ: 2 is a month, 3 is 30 days. What is no number is an interval already.
+fn interval(cell: &str) -> String {
+    match cell.parse::<i64>() {
+        Ok(number) if number % 2 == 0 => format!("{}mon", number / 2),
+        Ok(number) => format!("{}days", number.div_euclid(2) * 30),
+        Err(_) => cell.to_string(),
+    }
 }
 
 /// The line of a row.

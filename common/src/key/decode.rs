@@ -17,18 +17,29 @@ use super::kind::interval_of_span;
 use super::{KeyColumn, Kind, NULL_FIRST, NULL_LAST, VALUE};
 use crate::error::{Error, Result};
 
-/// The columns of these keys, which must be used up by them.
-pub(super) fn decode(columns: &[KeyColumn], keys: &[&[u8]]) -> Result<Vec<ArrayRef>> {
-    let mut readers: Vec<Reader<'_>> = keys.iter().map(|key| Reader { rest: key, mask: 0 }).collect();
+/// The columns of these keys, and what follows them.
+pub(super) fn decode<'k>(columns: &[KeyColumn], keys: &[&'k [u8]]) -> Result<(Vec<ArrayRef>, Vec<&'k [u8]>)> {
+    let mut readers: Vec<Reader<'k>> = keys.iter().map(|key| Reader { rest: key, mask: 0 }).collect();
     let mut arrays = Vec::with_capacity(columns.len());
     for column in columns {
         readers.iter_mut().for_each(|reader| reader.mask = column.mask);
         arrays.push(decode_column(column, &mut readers)?);
     }
-    if readers.iter().any(|reader| !reader.rest.is_empty()) {
-        return Err(damaged("bytes after the last column"));
+    Ok((arrays, readers.into_iter().map(|reader| reader.rest).collect()))
+}
+
+/// What follows the columns of a key.
+pub(super) fn tail<'k>(columns: &[KeyColumn], key: &'k [u8]) -> Result<&'k [u8]> {
+    let mut reader = Reader { rest: key, mask: 0 };
+    for column in columns {
+        reader.mask = column.mask;
+        reader.skip(&column.kind)?;
     }
-    Ok(arrays)
+    Ok(reader.rest)
+}
+
+pub(super) fn too_long() -> Error {
+    damaged("bytes after the last column")
 }
 
 fn damaged(what: &str) -> Error {

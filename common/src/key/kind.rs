@@ -79,6 +79,11 @@ pub(crate) fn interval_span(interval: IntervalMonthDayNano) -> i128 {
     days * NANOS_PER_DAY + i128::from(interval.nanoseconds)
 }
 
+/// The interval that stands for all that equal this one; keys decode to it.
+pub fn canonical_interval(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    interval_of_span(interval_span(interval)).unwrap_or(interval)
+}
+
 /// The canonical interval of a span: days and the rest of a day; months only when days overflow.
 pub(super) fn interval_of_span(span: i128) -> Option<IntervalMonthDayNano> {
     let days = span / NANOS_PER_DAY;

@@ -16,11 +16,14 @@
 //! Invariants: `a < b` in SQL (ascending, NULLs last) ⇔ `encode(a) < encode(b)` bytewise; equal keys ⇔ equal
 //! bytes; no encoding is a prefix of another. A fixed-width column takes the same bytes when it is NULL, so a key of such columns
 //! has one width ([`KeyEncoder::fixed_width`]). Decoding gives the canonical value of what was encoded:
-//! `1 mon` comes back as the equal `30 days`, `-0.0` as `0.0`.
+//! `1 mon` comes back as the equal `30 days`, `-0.0` as `0.0`. Keys that must give back the very value are *exact*
+//! ([`KeyEncoder::exact`]): a key whose values are not canonical has them in a tail behind it, so that equal values
+//! lie together, and the key that has no tail is a prefix of theirs.
 
 mod decode;
 mod encode;
 mod encoded;
+mod forms;
 mod kind;
 mod range;
 #[cfg(test)]
@@ -32,6 +35,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use encode::{Packed, Place};
 pub use encoded::EncodedKeys;
+use forms::Forms;
+pub use kind::canonical_interval;
 pub(crate) use kind::{Kind, interval_span};
 pub use range::{KeyRange, after_prefix};
 
@@ -97,6 +102,8 @@ const NULL_FIRST: u8 = 0;
 #[derive(Clone, Debug)]
 pub struct KeyEncoder {
     columns: Vec<KeyColumn>,
+    /// Of exact keys with columns whose equal values may differ.
+    forms: Option<Forms>,
 }
 
 impl KeyEncoder {
@@ -120,17 +127,39 @@ impl KeyEncoder {
     pub fn new(types: &[DataType]) -> Result<KeyEncoder> {
         let columns =
             types.iter().map(|ty| KeyColumn::new(ty, KeyOrder::Ascending)).collect::<Result<_>>()?;
-        Ok(KeyEncoder { columns })
+        Ok(KeyEncoder { columns, forms: None })
     }
 
     /// An encoder with a direction for each column, for sort keys.
     pub fn ordered(columns: &[(DataType, KeyOrder)]) -> Result<KeyEncoder> {
         let columns = columns.iter().map(|(ty, order)| KeyColumn::new(ty, *order)).collect::<Result<_>>()?;
-        Ok(KeyEncoder { columns })
+        Ok(KeyEncoder { columns, forms: None })
+    }
+
+    /// The encoder of exact keys with the same columns: what differs has different keys.
+    pub fn exact(self) -> Result<KeyEncoder> {
+        Ok(KeyEncoder { forms: Forms::of(&self.columns)?, ..self })
+    }
+
+    /// Whether keys may have a tail.
+    pub fn has_tails(&self) -> bool {
+        self.forms.is_some()
+    }
+
+    /// What SQL compares of a key: all but its tail. XX001 when it is not one of this encoder.
+    pub fn compared<'k>(&self, key: &'k [u8]) -> Result<&'k [u8]> {
+        if self.forms.is_none() {
+            return Ok(key);
+        }
+        let tail = decode::tail(&self.columns, key)?;
+        Ok(&key[..key.len() - tail.len()])
     }
 
     /// Bytes of every key when all columns have a fixed width.
     pub fn fixed_width(&self) -> Option<usize> {
+        if self.forms.is_some() {
+            return None;
+        }
         self.columns.iter().map(|column| column.kind.key_width()).sum()
     }
 
@@ -166,11 +195,26 @@ impl KeyEncoder {
                 )));
             }
         }
-        encode::encode(&self.columns, columns, rows, keys)
+        encode::encode(&self.columns, columns, rows, keys)?;
+        if let Some(forms) = &self.forms {
+            *keys = forms.with_tails(std::mem::take(keys), columns)?;
+        }
+        Ok(())
     }
 
     /// The columns of these keys. XX001 when a key is not one of this encoder.
     pub fn decode(&self, keys: &[&[u8]]) -> Result<Vec<ArrayRef>> {
+        let (mut arrays, rest) = self.decode_prefix(keys)?;
+        match &self.forms {
+            Some(forms) => forms.restore(&mut arrays, &rest)?,
+            None if rest.iter().any(|rest| !rest.is_empty()) => return Err(decode::too_long()),
+            None => {}
+        }
+        Ok(arrays)
+    }
+
+    /// The columns of the keys that these bytes begin with, without their tails, and what follows them.
+    pub fn decode_prefix<'k>(&self, keys: &[&'k [u8]]) -> Result<(Vec<ArrayRef>, Vec<&'k [u8]>)> {
         decode::decode(&self.columns, keys)
     }
 }

@@ -195,6 +195,52 @@ fn decoding_gives_canonical_values() {
     );
 }
 
+proptest! {
+    #[test]
+    fn exact_keys_keep_the_order_and_give_back_what_they_were_made_of(
+        rows in vec((option::of((-2i32..3, -60i32..61)), vec((0i32..2, 0i32..31), 0..3), 0i32..2), 1..10),
+    ) {
+        let interval = |(months, days): &(i32, i32)| IntervalMonthDayNano::new(*months, *days, 0);
+        let one: IntervalMonthDayNanoArray = rows.iter().map(|row| row.0.as_ref().map(interval)).collect();
+        let many = rows.iter().flat_map(|row| row.1.iter().map(interval));
+        let many: ArrayRef = Arc::new(IntervalMonthDayNanoArray::from_iter_values(many));
+        let field = Arc::new(arrow::datatypes::Field::new_list_field(many.data_type().clone(), true));
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths(rows.iter().map(|row| row.1.len()));
+        let lists = ListArray::new(field, offsets, many, None);
+        let ints = Int32Array::from_iter_values(rows.iter().map(|row| row.2));
+        let columns: [ArrayRef; 3] = [Arc::new(one), Arc::new(lists), Arc::new(ints)];
+        for order in ORDERS {
+            let types = columns.each_ref().map(|column| (column.data_type().clone(), order));
+            let plain = KeyEncoder::ordered(&types).expect("types of keys");
+            let exact = plain.clone().exact().expect("types of rows");
+            let (plain, keys) = (plain.encode(&columns).expect("rows"), exact.encode(&columns).expect("rows"));
+            for (i, a) in rows.iter().enumerate() {
+                prop_assert_eq!(exact.compared(keys.row(i)).expect("a key"), plain.row(i));
+                for (j, b) in rows.iter().enumerate() {
+                    let compared = plain.row(i).cmp(plain.row(j));
+                    prop_assert!(compared.is_eq() || keys.row(i).cmp(keys.row(j)) == compared);
+                    prop_assert_eq!(a == b, keys.row(i) == keys.row(j));
+                }
+            }
+            let back = exact.decode(&keys.iter().collect::<Vec<_>>()).expect("keys of this encoder");
+            prop_assert_eq!(back.as_slice(), columns.as_slice());
+        }
+    }
+}
+
+#[test]
+fn exact_keys_of_what_has_one_form_are_the_keys() {
+    let columns: [ArrayRef; 2] = [
+        Arc::new(Int64Array::from(vec![Some(1), None])),
+        Arc::new(IntervalMonthDayNanoArray::from(vec![Some(IntervalMonthDayNano::new(0, 31, 5)), None])),
+    ];
+    let encoder = KeyEncoder::new(&columns.each_ref().map(|c| c.data_type().clone())).expect("types of keys");
+    let keys = encoder.encode(&columns).expect("columns of these types");
+    assert_eq!(encoder.exact().expect("types of rows").encode(&columns).expect("rows"), keys);
+    let ints = KeyEncoder::new(&[DataType::Int64]).and_then(KeyEncoder::exact).expect("types of keys");
+    assert!(!ints.has_tails());
+}
+
 #[test]
 fn the_encoding_is_fixed_for_ever() {
     // Keys are on disk and place state into key groups: a change of these bytes is a change of format.

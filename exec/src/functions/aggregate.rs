@@ -56,8 +56,7 @@ pub fn resolve_aggregate(name: &str, args: &[SqlType]) -> Result<Option<Resolved
 fn is_missing(name: &str, args: &[SqlType]) -> bool {
     matches!(
         (name, args),
-        ("sum" | "avg", [SqlType::Interval | SqlType::Time])
-            | ("min" | "max", [SqlType::Interval | SqlType::Array(_)])
+        ("sum" | "avg", [SqlType::Interval | SqlType::Time]) | ("min" | "max", [SqlType::Array(_)])
     )
 }
 
@@ -169,8 +168,21 @@ fn avg(args: &[SqlType]) -> Option<ResolvedAggregate> {
     Some(ResolvedAggregate { udaf: sum_avg::avg_udaf(), arg_types: vec![arg.clone()], result })
 }
 
+/// The least value of any type, one of the forms that it comes in.
+pub fn least(ty: &DataType) -> Arc<AggregateUDF> {
+    Incremental::udaf(AggregateFunction::Min, ty)
+}
+
 fn extreme(name: &str, args: &[SqlType]) -> Option<ResolvedAggregate> {
     let [arg] = args else { return None };
+    if *arg == SqlType::Interval {
+        // DataFusion compares intervals field by field.
+        let udaf = match name {
+            "min" => least(&arg.arrow()),
+            _ => Incremental::udaf(AggregateFunction::Max, &arg.arrow()),
+        };
+        return Some(ResolvedAggregate { udaf, arg_types: vec![arg.clone()], result: arg.clone() });
+    }
     let ordered = match arg {
         SqlType::Unknown | SqlType::Varchar(_) | SqlType::Name => SqlType::Text,
         ty if ty.is_numeric() || ty.is_oid_like() => ty.clone(),

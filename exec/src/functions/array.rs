@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, FieldRef, Int32Type};
 use weir_common::{Error, Result, SqlType};
 
 use super::call::{Call, Operand};
+use super::canonical::canonical;
 use super::registry::{Param, Returns, Table, is};
 use crate::error::from_arrow;
 
@@ -91,7 +92,7 @@ enum Bound {
 /// The argument's value in this row, to compare a whole array with.
 fn element(call: &Call<'_>, i: usize, row: usize) -> Scalar<ArrayRef> {
     let (array, constant) = call.array(i);
-    Scalar::new(array.slice(if constant { 0 } else { row }, 1))
+    Scalar::new(canonical(&array.slice(if constant { 0 } else { row }, 1)))
 }
 
 fn searching(t: &mut Table) {
@@ -102,7 +103,7 @@ fn searching(t: &mut Table) {
             if list.is_null(row) {
                 return Ok(None);
             }
-            let same = not_distinct(&list.at(row), &element(call, 1, row)).map_err(from_arrow)?;
+            let same = not_distinct(&canonical(&list.at(row)), &element(call, 1, row)).map_err(from_arrow)?;
             Ok((0..same.len()).find(|i| same.value(*i)).map(|i| i as i32 + 1))
         })
     })
@@ -126,7 +127,7 @@ fn build_position(call: &Call<'_>, f: impl Fn(usize) -> Result<Option<i32>>) -> 
 
 fn containment(call: &Call<'_>, test: impl Fn(ArrayRef, ArrayRef) -> Result<bool>) -> Result<ArrayRef> {
     let (a, b) = (call.list(0), call.list(1));
-    call.build_bool(|row| test(a.at(row), b.at(row)))
+    call.build_bool(|row| test(canonical(&a.at(row)), canonical(&b.at(row))))
 }
 
 fn contains_all(whole: &ArrayRef, part: &ArrayRef) -> Result<bool> {
@@ -267,7 +268,7 @@ fn contains_value(call: &Call<'_>) -> Result<ArrayRef> {
         (0..call.rows).flat_map(|row| std::iter::repeat_n(owner(row), length(row))).collect();
     let values = take(value.0, &owners, None).map_err(from_arrow)?;
     let elements = take(list.array.values(), &elements, None).map_err(from_arrow)?;
-    let equal = eq(&values, &elements).map_err(from_arrow)?;
+    let equal = eq(&canonical(&values), &canonical(&elements)).map_err(from_arrow)?;
     let mut next = 0;
     let mut answer = |row: usize| {
         let range = next..next + length(row);

@@ -240,6 +240,15 @@ pub(crate) fn negate(span: IntervalMonthDayNano) -> Result<IntervalMonthDayNano>
     Ok(IntervalMonthDayNano::new(months, days, nanos))
 }
 
+/// The interval at this fraction of the way from one to another (`interval_lerp`).
+pub(crate) fn between(
+    from: IntervalMonthDayNano,
+    to: IntervalMonthDayNano,
+    fraction: f64,
+) -> Result<IntervalMonthDayNano> {
+    sum(scale(sum(to, negate(from)?)?, fraction)?, from)
+}
+
 /// Fractions of months spill into days (30), of days into time (`interval_mul`).
 fn scale(span: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDayNano> {
     let whole = |value: f64| {

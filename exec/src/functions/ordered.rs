@@ -25,18 +25,13 @@ pub fn ordered_set(name: &str, fraction: Option<Fraction>) -> Option<AggregateFu
 /// them. The caller appends those to the arguments of the call.
 ///
 /// # Errors
-/// 42883 when the aggregate does not take these arguments, 0A000 for intervals, which keys do not tell apart.
+/// 42883 when the aggregate does not take these arguments.
 pub fn resolve_ordered(
     function: AggregateFunction,
     args: &[SqlType],
     order: Vec<ValueOrder>,
 ) -> Result<ResolvedAggregate> {
     let (arg_types, result) = types(function, args).ok_or_else(|| no_aggregate(function, args))?;
-    if arg_types.iter().any(holds_interval) {
-        let message = format!("the aggregate {}({})", function.name(), type_list(args));
-        return Err(Error::unsupported(message)
-            .with_hint("Aggregate extract(epoch FROM …), and multiply the result with an interval."));
-    }
     let udaf = Incremental::ordered(function, order, &result.arrow());
     Ok(ResolvedAggregate { udaf, arg_types, result })
 }
@@ -66,13 +61,6 @@ fn types(function: AggregateFunction, args: &[SqlType]) -> Option<(Vec<SqlType>,
             fits.then(|| (vec![SqlType::Float8], SqlType::Float8))
         }
         _ => None,
-    }
-}
-
-fn holds_interval(ty: &SqlType) -> bool {
-    match ty {
-        SqlType::Array(element) => holds_interval(element),
-        other => *other == SqlType::Interval,
     }
 }
 

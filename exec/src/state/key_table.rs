@@ -48,8 +48,18 @@ struct Scratch {
 }
 
 impl KeyTable {
-    /// An empty table of keys with these column types.
+    /// An empty table of keys with these column types. Equal keys are one; which of them `gather` gives, or an equal
+    /// one, is open.
     pub fn new(types: &[DataType]) -> Result<KeyTable> {
+        KeyTable::with_encoder(types, KeyEncoder::new(types)?)
+    }
+
+    /// An empty table that tells keys apart that are equal and not the same, as `1 mon` and `30 days`.
+    pub fn exact(types: &[DataType]) -> Result<KeyTable> {
+        KeyTable::with_encoder(types, KeyEncoder::new(types)?.exact()?)
+    }
+
+    fn with_encoder(types: &[DataType], encoder: KeyEncoder) -> Result<KeyTable> {
         let keys = match (types.iter().all(is_int_like), types.len()) {
             (_, 0) => Keys::None,
             (true, 1) => Keys::One(IntKeys::default()),
@@ -58,7 +68,6 @@ impl KeyTable {
             (true, INT_COLUMNS_MAX) => Keys::Four(IntKeys::default()),
             _ => Keys::Bytes { index: HashIndex::new(), arena: ByteArena::default() },
         };
-        let encoder = KeyEncoder::new(types)?;
         Ok(KeyTable {
             types: types.to_vec(),
             encoder,
@@ -142,7 +151,7 @@ impl KeyTable {
         }
     }
 
-    /// The canonical encodings of the keys of these ids.
+    /// The encodings of the keys of these ids.
     pub fn encode(&self, ids: &[u32]) -> Result<EncodedKeys> {
         match &self.keys {
             Keys::None => Ok(EncodedKeys { bytes: Vec::new(), offsets: vec![0; ids.len() + 1] }),

@@ -10,7 +10,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::functions_aggregate::grouping::grouping_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use weir_catalog::ObjectKind;
 use weir_common::{Error, Result, SqlState};
 use weir_exec::functions;
@@ -78,7 +78,7 @@ impl Binder<'_> {
         let groups: Vec<Expr> =
             groups.into_iter().map(|group| self.named(group, "group", &mut pairs)).collect();
         let calls: Vec<Expr> = calls.into_iter().map(|call| self.named(call, "agg", &mut pairs)).collect();
-        Ok(Grouped { plan: aggregate(plan, groups, calls)?, pairs, number: None })
+        Ok(Grouped { plan: self.aggregate_plan(plan, groups, calls)?, pairs, number: None })
     }
 
     fn group_by_sets(
@@ -98,7 +98,8 @@ impl Binder<'_> {
             named.push(expanded.alias(name));
         }
         let by = [Expr::Column(expanded.number.clone())].into_iter().chain(columns).collect();
-        Ok(Grouped { plan: aggregate(expanded.plan, by, named)?, pairs, number: Some(expanded.number) })
+        let plan = self.aggregate_plan(expanded.plan, by, named)?;
+        Ok(Grouped { plan, pairs, number: Some(expanded.number) })
     }
 
     /// A column stays itself; anything else gets a name, remembered for replacement.
@@ -179,11 +180,6 @@ impl Replacements {
         });
         rewritten.map(|t| t.data).map_err(plan_error)
     }
-}
-
-fn aggregate(plan: LogicalPlan, groups: Vec<Expr>, calls: Vec<Expr>) -> Result<LogicalPlan> {
-    let grouped = LogicalPlanBuilder::from(plan).aggregate(groups, calls);
-    grouped.and_then(LogicalPlanBuilder::build).map_err(plan_error)
 }
 
 /// What to name the column of an expression after.

@@ -14,6 +14,7 @@ use weir_exec::functions;
 
 use super::Binder;
 use super::bind_expr::ExprContext;
+use super::interval::compared;
 use super::typed::Typed;
 use crate::parser::fold;
 
@@ -166,6 +167,10 @@ impl Binder<'_> {
         let mut coerced = coerced?;
         if coerced.is_empty() {
             coerced.push(lit(1i64));
+        }
+        if call.distinct && call.name == "count" {
+            let args = coerced.into_iter().zip(&resolved.arg_types);
+            coerced = args.map(|(arg, ty)| compared(arg, ty)).collect::<Result<_>>()?;
         }
         // These do not depend on the order of their rows: it is bound for its errors only.
         self.bind_sort_keys(call.order_by, cx.inside_aggregate())?;

@@ -9,6 +9,7 @@ use weir_exec::functions::{self, FunctionKind, ResolvedFunction};
 
 use super::Binder;
 use super::bind_expr::{ExprContext, strip};
+use super::interval::compared;
 use super::typed::Typed;
 
 impl Binder<'_> {
@@ -93,6 +94,11 @@ impl Binder<'_> {
         let expr = match resolved.kind {
             FunctionKind::Udf(udf) => udf.call(coerced),
             FunctionKind::Native(operator) => {
+                coerced = coerced
+                    .into_iter()
+                    .zip(&resolved.arg_types)
+                    .map(|(arg, ty)| compared(arg, ty))
+                    .collect::<Result<_>>()?;
                 let right = coerced.pop().ok_or_else(|| Error::internal("a comparison has no operand"))?;
                 let left = coerced.pop().ok_or_else(|| Error::internal("a comparison has one operand"))?;
                 binary(left, operator, right)
@@ -175,7 +181,7 @@ impl Binder<'_> {
         let resolved =
             functions::resolve_operator("=", Some(&left.ty), &right.ty).map_err(|e| e.at(position))?;
         match resolved.arg_types.as_slice() {
-            [l, r] => Ok((self.coerce(left, l)?, self.coerce(right, r)?)),
+            [l, r] => Ok((compared(self.coerce(left, l)?, l)?, compared(self.coerce(right, r)?, r)?)),
             _ => Err(Error::internal("equality does not take two operands")),
         }
     }

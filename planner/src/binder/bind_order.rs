@@ -11,6 +11,7 @@ use weir_exec::functions;
 
 use super::bind_expr::{ExprContext, strip};
 use super::bind_select::{Item, Projected, ordinal};
+use super::interval::compared;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::system_call::registered;
 use super::typed::Typed;
@@ -48,12 +49,12 @@ impl SortKey {
 }
 
 /// A sort expression with PostgreSQL's defaults: ascending, NULLs as if greater than everything. The bytes of jsonb are
-/// not in its order.
+/// not in its order, nor are the fields of intervals.
 pub(crate) fn sort(expr: Expr, ty: &SqlType, options: &OrderByOptions) -> Result<Sort> {
     let asc = options.asc.unwrap_or(true);
     let expr = match ty {
         SqlType::Jsonb => registered(functions::JSONB_SORT_KEY, vec![expr])?,
-        _ => expr,
+        ty => compared(expr, ty)?,
     };
     Ok(Sort::new(expr, asc, options.nulls_first.unwrap_or(!asc)))
 }
@@ -61,7 +62,11 @@ pub(crate) fn sort(expr: Expr, ty: &SqlType, options: &OrderByOptions) -> Result
 /// What a sort expression orders by, as it was written.
 pub(crate) fn sorted_value(key: &Expr) -> &Expr {
     match key {
-        Expr::ScalarFunction(call) if call.func.name() == functions::JSONB_SORT_KEY => &call.args[0],
+        Expr::ScalarFunction(call)
+            if [functions::JSONB_SORT_KEY, functions::CANONICAL].contains(&call.func.name()) =>
+        {
+            &call.args[0]
+        }
         key => key,
     }
 }

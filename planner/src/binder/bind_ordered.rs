@@ -85,7 +85,7 @@ impl Binder<'_> {
         let function = self.ordered_set(call, cx)?;
         let value = self.decide_text(self.bind_expr(&written.expr, cx.inside_aggregate())?)?;
         self.check_aggregate(call, std::slice::from_ref(&value), cx)?;
-        let key = sort.expr.clone();
+        let key = accumulated(sort.expr.clone());
         // Of a value that is not ordered by itself (jsonb) the key follows.
         let by = usize::from(sorted_value(&key) != &key);
         let order = vec![ValueOrder { arg: by, order: KeyOrder::of(!sort.asc, sort.nulls_first) }];
@@ -126,7 +126,7 @@ impl Binder<'_> {
         let mut coerced = coerced.collect::<Result<Vec<Expr>>>()?;
         let mut order = Vec::with_capacity(keys.len());
         for key in keys {
-            let expr = key.expr;
+            let expr = accumulated(key.expr);
             let arg = coerced.iter().position(|arg| *arg == expr).unwrap_or(coerced.len());
             if arg == coerced.len() {
                 let value = sorted_value(&expr);
@@ -177,6 +177,16 @@ impl Binder<'_> {
         let types: Vec<String> = direct.iter().map(|arg| arg.ty.name()).collect();
         let message = format!("function {}({}) does not exist", call.name, types.join(", "));
         Error::new(SqlState::UNDEFINED_FUNCTION, message).at(call.position)
+    }
+}
+
+/// What an accumulator orders by for a sort key: it compares intervals by their length itself.
+fn accumulated(key: Expr) -> Expr {
+    match key {
+        Expr::ScalarFunction(call) if call.func.name() == functions::CANONICAL => {
+            sorted_value(&Expr::ScalarFunction(call)).clone()
+        }
+        key => key,
     }
 }
 

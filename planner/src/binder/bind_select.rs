@@ -184,7 +184,7 @@ impl Binder<'_> {
         let hidden = projected.exprs.len() > visible;
         let mut builder = LogicalPlanBuilder::from(plan).project(projected.exprs).map_err(plan_error)?;
         if is_distinct {
-            builder = builder.distinct().map_err(plan_error)?;
+            builder = self.distinct_rows(builder.build().map_err(plan_error)?)?.into();
         }
         if !distinct_on.is_empty() {
             builder = self.distinct_on(builder, distinct_on, &sorts)?;

@@ -2,12 +2,13 @@
 
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, WindowFrame};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Union, WindowFrame};
 use sqlparser::ast::{SetExpr, SetOperator, SetQuantifier};
 use std::sync::Arc;
 use weir_common::{Error, Result, SqlState};
 use weir_exec::functions;
 
+use super::interval::compared_columns;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::typed::Typed;
 use super::{Binder, plan_error};
@@ -108,10 +109,7 @@ fn combine(
         let union = Union::try_new_with_loose_types(inputs).map(LogicalPlan::Union).map_err(plan_error)?;
         return match is_all {
             true => Ok(union),
-            false => LogicalPlanBuilder::from(union)
-                .distinct()
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(plan_error),
+            false => binder.distinct_rows(union),
         };
     }
     let mut branches = branches.into_iter();
@@ -127,9 +125,11 @@ fn combine(
             (numbered(left, &name)?, numbered(right, &name)?)
         }
     };
-    let plan = match op {
-        SetOperator::Intersect => LogicalPlanBuilder::intersect(left, right, false),
-        _ => LogicalPlanBuilder::except(left, right, false),
+    let join_type = if op == SetOperator::Intersect { JoinType::LeftSemi } else { JoinType::LeftAnti };
+    let plan = match (binder.matching_intervals(&left, &right, join_type)?, op) {
+        (Some(plan), _) => Ok(plan),
+        (None, SetOperator::Intersect) => LogicalPlanBuilder::intersect(left, right, false),
+        (None, _) => LogicalPlanBuilder::except(left, right, false),
     };
     let plan = plan.map_err(plan_error)?;
     // Under the names alone: the sides may have got qualifiers, and copies are numbered behind them.
@@ -144,7 +144,7 @@ fn numbered(plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
     let resolved = resolved.ok_or_else(|| Error::internal("row_number is missing"))?;
     let params = WindowFunctionParams {
         args: Vec::new(),
-        partition_by: plan.schema().columns().into_iter().map(Expr::Column).collect(),
+        partition_by: compared_columns(&plan)?,
         order_by: Vec::new(),
         window_frame: WindowFrame::new(None),
         filter: None,

@@ -22,6 +22,7 @@ use weir_exec::functions;
 use super::bind_expr::ExprContext;
 use super::bind_function::{Call, represented};
 use super::correlation::holds_query;
+use super::interval::compared;
 use super::typed::Typed;
 use super::{Binder, plan_error};
 use crate::parser::fold;
@@ -83,8 +84,10 @@ impl Binder<'_> {
             return Err(Error::internal("a named window was not resolved"));
         };
         let partition_by = self.bind_exprs(&spec.partition_by, cx)?;
-        let partition_by: Result<Vec<Expr>> =
-            partition_by.into_iter().map(|t| self.decide_text(t).map(|t| t.expr)).collect();
+        let partition_by: Result<Vec<Expr>> = partition_by
+            .into_iter()
+            .map(|t| self.decide_text(t).and_then(|t| compared(t.expr, &t.ty)))
+            .collect();
         let order_by = self.bind_sort_keys(&spec.order_by, cx)?;
         let window_frame = match &spec.window_frame {
             Some(frame) => self.bind_frame(frame, &order_by, cx)?,

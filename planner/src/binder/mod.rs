@@ -54,6 +54,7 @@ mod correlation;
 mod decorrelate;
 mod dependent_join;
 mod grouping_sets;
+mod interval;
 mod membership;
 mod output_name;
 mod scope;

@@ -196,7 +196,7 @@ impl Type {
 impl Kind {
     /// What columns of tables hold.
     pub fn of(ty: Type) -> Kind {
-        Kind { ty, bound: if ty == Type::Text { 3.0 } else { 25.0 }, grain: 3, plain: ty != Type::Interval }
+        Kind { ty, bound: if ty == Type::Text { 3.0 } else { 25.0 }, grain: 3, plain: true }
     }
 
     /// Whether computations in this type keep to it and are exact.

@@ -111,12 +111,16 @@ impl Accumulated {
         let args: Vec<DataType> = call.args.iter().map(|column| input[*column].clone()).collect();
         let extremum = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
         let distinct = if extremum { mode == ChangelogMode::Retract } else { call.distinct };
-        let counted = call.function.is_ordered() || distinct && !args.is_empty();
+        let values = match call.function.is_ordered() || extremum && distinct {
+            true => Some(ValueCounts::exact(&args)?),
+            false if distinct && !args.is_empty() => Some(ValueCounts::new(&args)?),
+            false => None,
+        };
         Ok(Accumulated {
             args: call.args.clone(),
             not_null: call.function.arguments_not_null().min(args.len()),
             filter: call.filter,
-            values: counted.then(|| ValueCounts::new(&args)).transpose()?,
+            values,
             distinct,
             accumulator: accumulator(call, &args, mode)?,
         })

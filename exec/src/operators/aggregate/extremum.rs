@@ -35,7 +35,7 @@ pub(super) fn extremum(function: AggregateFunction, ty: &DataType) -> Result<Box
 impl<V: OrderedValue> Extremum<V> {
     fn new(function: AggregateFunction, ty: &DataType) -> Result<Extremum<V>> {
         let better = if function == AggregateFunction::Min { Ordering::Less } else { Ordering::Greater };
-        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?;
+        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?.exact()?;
         Ok(Extremum { best: Vec::new(), present: Vec::new(), heap_bytes: 0, better, ty: ty.clone(), encoder })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::IntervalUnit;
 use proptest::prelude::*;
 use weir_common::key::KeyOrder;
 
@@ -88,6 +89,15 @@ fn calls(value: &DataType) -> Vec<AggregateCall> {
             calls.push(call(PercentileCont(Fraction::new(0.4)), &[1], DataType::Float64));
         }
         DataType::Decimal128(..) => calls.extend(moments(value)),
+        DataType::Interval(_) => {
+            let functions =
+                [AggregateFunction::Min, AggregateFunction::Max, PercentileCont(Fraction::new(0.4))];
+            calls.extend(functions.map(|function| call(function, &[1], value.clone())));
+            calls.push(AggregateCall {
+                distinct: true,
+                ..call(AggregateFunction::Count, &[1], DataType::Int64)
+            });
+        }
         _ => {
             calls.extend(moments(value));
             calls.extend(bits(value));
@@ -161,6 +171,7 @@ fn value_types() -> impl Strategy<Value = DataType> {
         Just(DataType::Float64),
         Just(DataType::Utf8),
         Just(DataType::Decimal128(38, 2)),
+        Just(DataType::Interval(IntervalUnit::MonthDayNano)),
     ]
 }
 
@@ -242,4 +253,29 @@ fn functions_mean_what_postgresql_means() {
     assert_eq!(over(PercentileCont(Fraction::new(1.0)), float.clone(), &[1, 2]), "2.0");
     assert_eq!(over(Variance(Estimate::Sample), float.clone(), &[1, 2, 4]), "2.3333333333333335");
     assert_eq!(over(Variance(Estimate::Sample), float, &[1]), ".");
+}
+
+#[test]
+fn equal_intervals_count_as_one_and_stay_what_they_are() {
+    use AggregateFunction::*;
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    let input = input(&interval);
+    // A month and 30 days twice each, a day three times.
+    let values = ["2", "3", "1day", "1day", "2", "3", "1day"];
+    let rows: String = values.map(|value| format!("+ 1 {value} . .\n")).concat();
+    let batch = changes(&rows, &input).unwrap();
+    let over = |call: AggregateCall| {
+        let mut grouped = GroupedCall::new(&call, ChangelogMode::Retract, &input).unwrap();
+        grouped.resize(1);
+        grouped.update(&[0; 7], batch.columns(), None, None).unwrap();
+        cell(&grouped.evaluate(0, 1).unwrap()).unwrap()
+    };
+    let of = |function| call(function, &[1], interval.clone());
+    assert_eq!(over(of(Mode)), "30 days");
+    assert_eq!(over(of(Max)), "1 mons");
+    let array = call(ArrayAgg, &[1], list_of(&interval));
+    assert_eq!(over(AggregateCall { distinct: true, ..array.clone() }), "[1 days, 30 days]");
+    assert_eq!(over(array), "[1 days, 1 days, 1 days, 30 days, 30 days, 1 mons, 1 mons]");
+    let count = call(Count, &[1], DataType::Int64);
+    assert_eq!(over(AggregateCall { distinct: true, ..count }), "2");
 }

@@ -4,30 +4,32 @@
 //! A value is all arguments of a row as one sort key: first the columns of the call's ORDER BY in their directions,
 //! then the others ascending, NULLs last. So the order is total up to rows that are equal in everything, and neither
 //! depends on how rows came nor differs between a query and a view; without ORDER BY it is that of the arguments.
-//! A result is decoded from the sort keys again. What the key encoding does not tell apart comes back in its
-//! canonical form: −0 as 0.
+//! A result is decoded from the sort keys again, which are exact: equal values that differ are one value for DISTINCT and
+//! for `mode`, which give the first of them, and come back as they were.
 //!
 //! The values are counted and kept on disk by [`super::value_counts`] in front.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Float64Array, ListArray, StringBuilder, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryBuilder, Float64Array, IntervalMonthDayNanoArray, ListArray,
+    StringBuilder, UInt32Array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Float64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, IntervalMonthDayNanoType};
 use weir_common::key::{KeyEncoder, KeyOrder};
 use weir_common::{Error, Result};
 
 use super::accumulator::{Accumulator, Rows};
 use super::ordered_bag::OrderedBag;
+use crate::functions::between;
 use crate::spec::{AggregateCall, AggregateFunction, Fraction};
 
 /// The values of groups.
 pub(super) struct OrderedBags {
     function: AggregateFunction,
+    distinct: bool,
     /// The argument in each column of the sort key.
     columns: Vec<usize>,
     encoder: KeyEncoder,
@@ -52,8 +54,9 @@ impl OrderedBags {
         let typed: Vec<_> = key.iter().map(|(arg, order)| (args[*arg].clone(), *order)).collect();
         Ok(OrderedBags {
             function: call.function,
+            distinct: call.distinct,
             columns: key.into_iter().map(|(arg, _)| arg).collect(),
-            encoder: KeyEncoder::ordered(&typed)?,
+            encoder: KeyEncoder::ordered(&typed)?.exact()?,
             bags: Vec::new(),
             values: 0,
             value_bytes: 0,
@@ -74,7 +77,14 @@ impl OrderedBags {
         let mut lengths = Vec::with_capacity(groups.len());
         for group in groups {
             let before = at.len();
+            let mut last: Option<&[u8]> = None;
             for (value, count) in self.bags[*group as usize].entries() {
+                if self.distinct && self.encoder.has_tails() {
+                    let compared = Some(self.encoder.compared(value)?);
+                    if std::mem::replace(&mut last, compared) == compared {
+                        continue;
+                    }
+                }
                 at.extend(std::iter::repeat_n(values.len() as u32, usize::try_from(count).unwrap_or(0)));
                 values.push(value);
             }
@@ -93,19 +103,49 @@ impl OrderedBags {
         choose: impl Fn(&'a OrderedBag) -> Option<&'a [u8]>,
     ) -> Result<ArrayRef> {
         let chosen: Vec<Option<&[u8]>> = groups.iter().map(|g| choose(&self.bags[*g as usize])).collect();
+        self.values_of(&chosen)
+    }
+
+    /// The first argument of each of these values.
+    fn values_of(&self, chosen: &[Option<&[u8]>]) -> Result<ArrayRef> {
         let values: Vec<&[u8]> = chosen.iter().flatten().copied().collect();
         if values.is_empty() {
-            return Ok(new_null_array(&self.result, groups.len()));
+            return Ok(new_null_array(&self.result, chosen.len()));
         }
         let mut next = 0..;
         let at: UInt32Array = chosen.iter().map(|value| value.and_then(|_| next.next())).collect();
         take(&self.decode(&values)?[0], &at, None).map_err(Error::internal)
     }
 
+    /// The first value of those that are there most often, equal ones taken together.
+    fn mode(&self, groups: &[u32]) -> Result<ArrayRef> {
+        if !self.encoder.has_tails() {
+            return self.one_value(groups, OrderedBag::most_frequent);
+        }
+        let mut modes = Vec::with_capacity(groups.len());
+        for group in groups {
+            // Compared part, first value and count of the values so far that equal the last one; the most frequent.
+            let (mut run, mut best): ((&[u8], &[u8], i64), Option<(&[u8], i64)>) = ((&[], &[], 0), None);
+            for (value, count) in self.bags[*group as usize].entries() {
+                let compared = self.encoder.compared(value)?;
+                run =
+                    if run.0 == compared { (run.0, run.1, run.2 + count) } else { (compared, value, count) };
+                if best.is_none_or(|(_, most)| run.2 > most) {
+                    best = Some((run.1, run.2));
+                }
+            }
+            modes.push(best.map(|(value, _)| value));
+        }
+        self.values_of(&modes)
+    }
+
     fn percentile_cont(&self, groups: &[u32], fraction: Fraction) -> Result<ArrayRef> {
-        let position = |bag: &OrderedBag| fraction.value() * (bag.total() - 1) as f64;
+        let position = |bag: &OrderedBag| position(bag, fraction);
         let low = self.one_value(groups, |bag| bag.at_rank(position(bag).floor() as i64))?;
         let high = self.one_value(groups, |bag| bag.at_rank(position(bag).ceil() as i64))?;
+        if let DataType::Interval(_) = self.result {
+            return self.interpolated_intervals(groups, fraction, &low, &high);
+        }
         let (low, high) = (low.as_primitive::<Float64Type>(), high.as_primitive::<Float64Type>());
         let interpolated = groups.iter().enumerate().map(|(row, group)| {
             let position = position(&self.bags[*group as usize]);
@@ -115,6 +155,24 @@ impl OrderedBags {
             low.is_valid(row).then_some(value)
         });
         Ok(Arc::new(interpolated.collect::<Float64Array>()))
+    }
+
+    fn interpolated_intervals(
+        &self,
+        groups: &[u32],
+        fraction: Fraction,
+        low: &ArrayRef,
+        high: &ArrayRef,
+    ) -> Result<ArrayRef> {
+        let low = low.as_primitive::<IntervalMonthDayNanoType>();
+        let high = high.as_primitive::<IntervalMonthDayNanoType>();
+        let value = |(row, group): (usize, &u32)| {
+            let position = position(&self.bags[*group as usize], fraction);
+            let interpolated = || between(low.value(row), high.value(row), position - position.floor());
+            low.is_valid(row).then(interpolated).transpose()
+        };
+        let values = groups.iter().enumerate().map(value).collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(values.into_iter().collect::<IntervalMonthDayNanoArray>()))
     }
 
     fn percentile_disc(&self, groups: &[u32], fraction: Fraction) -> Result<ArrayRef> {
@@ -170,6 +228,11 @@ impl OrderedBags {
     }
 }
 
+/// Where, between which ranks, a fraction of a bag's values is.
+fn position(bag: &OrderedBag, fraction: Fraction) -> f64 {
+    fraction.value() * (bag.total() - 1) as f64
+}
+
 fn joined_bytes(values: &[ArrayRef], lengths: &[usize]) -> Result<ArrayRef> {
     let (bytes, separators) = (values[0].as_binary::<i32>(), values[1].as_binary::<i32>());
     let mut joined = BinaryBuilder::new();
@@ -218,7 +281,7 @@ impl Accumulator for OrderedBags {
             AggregateFunction::StringAgg => self.joined(groups),
             AggregateFunction::ArrayAgg => self.lists(groups),
             AggregateFunction::JsonbAgg => self.json(groups),
-            AggregateFunction::Mode => self.one_value(groups, OrderedBag::most_frequent),
+            AggregateFunction::Mode => self.mode(groups),
             AggregateFunction::PercentileCont(Some(fraction)) => self.percentile_cont(groups, fraction),
             AggregateFunction::PercentileDisc(Some(fraction)) => self.percentile_disc(groups, fraction),
             _ => Ok(new_null_array(&self.result, groups.len())),

@@ -89,7 +89,7 @@ impl<V: OrderedValue> ValueSet<V> {
 
 impl<V: OrderedValue> OrderedSets<V> {
     fn new(function: AggregateFunction, ty: &DataType) -> Result<OrderedSets<V>> {
-        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?;
+        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?.exact()?;
         Ok(OrderedSets { sets: Vec::new(), values: 0, heap_bytes: 0, function, ty: ty.clone(), encoder })
     }
 }

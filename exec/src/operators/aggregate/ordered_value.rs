@@ -1,7 +1,7 @@
 //! `OrderedValue`: values of a column in a form that compares as SQL orders them.
 //!
 //! Int-like types and floats become `i64` (floats with their bits turned so that integer order is theirs, NaN
-//! last and −0 equal to 0), decimals `i128`, everything else the bytes of the memcomparable key encoding.
+//! last and −0 equal to 0), decimals `i128`, everything else the bytes of the exact memcomparable key encoding.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -2,10 +2,11 @@
 //!
 //! Stands in front of an accumulator that needs the values themselves. To one that wants distinct values (DISTINCT
 //! calls, and min/max of an input that deletes) it hands on only a value's first occurrence (+1) and the removal of
-//! its last (−1); to one that keeps them all in order it hands on everything. A value is all arguments together.
+//! its last (−1); to one that keeps them all in order it hands on everything. A value is all arguments together; to
+//! accumulators that hand values out again, values that are equal and not the same are different ones.
 //! The pairs (group, value) are keys of one table, so a value costs no allocation of its own.
 //!
-//! State on disk: group key ++ value, both in the canonical key encoding → count, 8 bytes little-endian.
+//! State on disk: group key ++ value, in the canonical and this table's key encoding → count, 8 bytes little-endian.
 
 use std::sync::Arc;
 
@@ -48,18 +49,28 @@ struct Transitions {
 }
 
 impl ValueCounts {
-    /// No occurrence of values of these types.
+    /// No occurrence of values of these types. Equal values are one.
     pub fn new(value_types: &[DataType]) -> Result<ValueCounts> {
-        let pair: Vec<DataType> = [DataType::Int64].iter().chain(value_types).cloned().collect();
-        Ok(ValueCounts {
-            pairs: KeyTable::new(&pair)?,
+        let pairs = KeyTable::new(&pair_types(value_types))?;
+        Ok(ValueCounts::with_encoder(value_types, pairs, KeyEncoder::new(value_types)?))
+    }
+
+    /// No occurrence of values of these types, which are only the same if nothing tells them apart.
+    pub fn exact(value_types: &[DataType]) -> Result<ValueCounts> {
+        let pairs = KeyTable::exact(&pair_types(value_types))?;
+        Ok(ValueCounts::with_encoder(value_types, pairs, KeyEncoder::new(value_types)?.exact()?))
+    }
+
+    fn with_encoder(value_types: &[DataType], pairs: KeyTable, value_encoder: KeyEncoder) -> ValueCounts {
+        ValueCounts {
+            pairs,
             counts: Vec::new(),
             flags: Vec::new(),
             dirty: Vec::new(),
             ids: Vec::new(),
             value_types: value_types.to_vec(),
-            value_encoder: KeyEncoder::new(value_types)?,
-        })
+            value_encoder,
+        }
     }
 
     /// Counts rows and hands on those whose value appears or vanishes.
@@ -161,13 +172,12 @@ impl ValueCounts {
         state: &dyn StateReader,
         visit: &mut dyn FnMut(&Rows<'_>) -> Result<()>,
     ) -> Result<()> {
-        let types: Vec<DataType> = group_types.iter().chain(&self.value_types).cloned().collect();
-        let encoder = KeyEncoder::new(&types)?;
+        let encoder = KeyEncoder::new(group_types)?;
         let known = groups.id_bound();
         let mut group_ids = Vec::with_capacity(CHUNK_ROWS);
         scan_chunks(state, table, &mut |keys, counts| {
-            let mut columns = encoder.decode(keys)?;
-            let values = columns.split_off(group_types.len());
+            let (columns, values) = encoder.decode_prefix(keys)?;
+            let values = self.value_encoder.decode(&values)?;
             groups.upsert(&columns, keys.len(), &mut group_ids)?;
             if groups.id_bound() != known {
                 return Err(Error::corrupted("a value of an aggregate's state belongs to no group"));
@@ -243,4 +253,9 @@ impl ValueCounts {
             + self.flags.capacity()
             + (self.dirty.capacity() + self.ids.capacity()) * 4
     }
+}
+
+/// The columns of a pair: the group's id and the value's.
+fn pair_types(value_types: &[DataType]) -> Vec<DataType> {
+    [DataType::Int64].iter().chain(value_types).cloned().collect()
 }
