@@ -16,14 +16,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality, NullHandling, UnnestOptions};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Union,
-    Values, Window, WindowFrame, lit,
+    Aggregate, Distinct, DistinctOn, Expr, Limit, LogicalPlan, LogicalPlanBuilder, Projection,
+    SortExpr as Sort, SubqueryAlias, Union, Values, Window, WindowFrame, lit,
 };
 use datafusion::scalar::ScalarValue;
 use weir_common::{Error, Result};
 use weir_exec::functions;
 
-use super::bind_operator::{binary, if_then_else};
+use super::bind_operator::if_then_else;
 use super::bind_order::{sort_below, with_sort_keys};
 use super::bind_set_function::unnest_lists;
 use super::bind_window::window_plan;
@@ -33,8 +33,8 @@ use super::{Binder, plan_error};
 /// D: its plan, and for each outer column the name it has in it.
 #[derive(Clone)]
 pub(crate) struct Domain {
-    plan: LogicalPlan,
-    columns: Vec<(Column, Column)>,
+    pub(super) plan: LogicalPlan,
+    pub(super) columns: Vec<(Column, Column)>,
 }
 
 impl Binder<'_> {
@@ -97,6 +97,8 @@ impl Binder<'_> {
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 build(LogicalPlanBuilder::from(self.push_domain(input, domain)?).distinct())
             }
+            LogicalPlan::Distinct(Distinct::On(on)) => self.push_into_distinct_on(on, domain),
+            LogicalPlan::SubqueryAlias(alias) => self.push_into_alias(alias, domain),
             LogicalPlan::Aggregate(aggregate) => self.push_into_aggregate(aggregate, domain),
             LogicalPlan::Join(join) => self.push_into_join(join, domain),
             LogicalPlan::Limit(limit) => self.push_into_limit(limit, domain),
@@ -115,6 +117,14 @@ impl Binder<'_> {
             ))
             .with_hint("Write the subquery as a join.")),
         }
+    }
+
+    /// The domain's columns keep their names.
+    fn push_into_alias(&self, alias: &SubqueryAlias, domain: &Domain) -> Result<LogicalPlan> {
+        let mut exprs = domain.exprs();
+        let columns = alias.input.schema().columns().into_iter().zip(alias.schema.columns());
+        exprs.extend(columns.map(|(from, to)| Expr::Column(from).alias_qualified(to.relation, to.name)));
+        build(LogicalPlanBuilder::from(self.push_domain(&alias.input, domain)?).project(exprs))
     }
 
     /// Groups get the domain's columns. Without GROUP BY there is a row for every row of the domain, with the
@@ -149,57 +159,6 @@ impl Binder<'_> {
             exprs.push(over_nothing(output, call, &marker)?);
         }
         build(LogicalPlanBuilder::from(joined).project(exprs))
-    }
-
-    fn push_into_join(&self, join: &Join, domain: &Domain) -> Result<LogicalPlan> {
-        let (left_names, right_names) = (names_domain(&join.left, domain), names_domain(&join.right, domain));
-        let left_first = left_names || join.join_type == JoinType::Left || !right_names;
-        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
-            return Err(Error::unsupported("a subquery that names outer columns inside this kind of join")
-                .with_hint("Use an inner or a left join in the subquery."));
-        }
-        let conditions: Vec<Expr> = join
-            .on
-            .iter()
-            .map(|(l, r)| binary(l.clone(), Operator::Eq, r.clone()))
-            .chain(join.filter.clone())
-            .collect();
-        let conditions = domain.replace_all(&conditions)?;
-        if left_first && !right_names {
-            let left = self.push_domain(&join.left, domain)?;
-            return join_on(left, join.right.as_ref().clone(), join.join_type, conditions);
-        }
-        if !left_first {
-            let right = self.push_domain(&join.right, domain)?;
-            return join_on(join.left.as_ref().clone(), right, join.join_type, conditions);
-        }
-        // Both sides: each with its own copy of the domain.
-        let left = self.push_domain(&join.left, domain)?;
-        let copied = self.copy_domain(domain)?;
-        let right = self.push_domain(&join.right, &copied)?;
-        let same = |((_, a), (_, b)): (&(Column, Column), &(Column, Column))| {
-            binary(Expr::Column(a.clone()), Operator::IsNotDistinctFrom, Expr::Column(b.clone()))
-        };
-        let mut all: Vec<Expr> = domain.columns.iter().zip(&copied.columns).map(same).collect();
-        all.extend(conditions);
-        join_on(left, right, join.join_type, all)
-    }
-
-    fn copy_domain(&self, domain: &Domain) -> Result<Domain> {
-        self.repeat(&domain.plan, 1)?;
-        let columns: Vec<(Column, Column)> = domain
-            .columns
-            .iter()
-            .map(|(outer, column)| (outer.clone(), Column::new_unqualified(self.unique(&column.name))))
-            .collect();
-        let exprs: Vec<Expr> = domain
-            .columns
-            .iter()
-            .zip(&columns)
-            .map(|((_, from), (_, to))| Expr::Column(from.clone()).alias(to.name.clone()))
-            .collect();
-        let plan = build(LogicalPlanBuilder::from(domain.plan.clone()).project(exprs))?;
-        Ok(Domain { plan, columns })
     }
 
     /// LIMIT counts within each row of the domain.
@@ -238,6 +197,20 @@ impl Binder<'_> {
             condition = condition.and(number.lt_eq(lit(skip.saturating_add(fetch))));
         }
         build(LogicalPlanBuilder::from(numbered).filter(condition).and_then(|p| p.project(kept)))
+    }
+
+    /// DISTINCT ON chooses within each row of the domain.
+    fn push_into_distinct_on(&self, on: &DistinctOn, domain: &Domain) -> Result<LogicalPlan> {
+        let input = self.push_domain(&on.input, domain)?;
+        let with_domain =
+            |exprs: &[Expr]| Ok([domain.exprs(), domain.replace_all(exprs)?].concat()) as Result<Vec<Expr>>;
+        let mut sorts: Vec<Sort> =
+            domain.exprs().into_iter().map(|column| Sort::new(column, true, false)).collect();
+        for sort in on.sort_expr.iter().flatten() {
+            sorts.push(sort.with_expr(domain.replace(sort.expr.clone())?));
+        }
+        let (keys, select) = (with_domain(&on.on_expr)?, with_domain(&on.select_expr)?);
+        build(LogicalPlanBuilder::from(input).distinct_on(keys, select, Some(sorts)))
     }
 
     fn push_into_window(&self, window: &Window, domain: &Domain) -> Result<LogicalPlan> {
@@ -297,7 +270,7 @@ impl Domain {
     }
 
     /// Outer references as columns of the domain.
-    fn replace(&self, expr: Expr) -> Result<Expr> {
+    pub(super) fn replace(&self, expr: Expr) -> Result<Expr> {
         let replaced = expr.transform_up(|e| match &e {
             Expr::OuterReferenceColumn(_, outer) => match self.columns.iter().find(|(from, _)| from == outer)
             {
@@ -309,7 +282,7 @@ impl Domain {
         Ok(replaced.map_err(plan_error)?.data)
     }
 
-    fn replace_all(&self, exprs: &[Expr]) -> Result<Vec<Expr>> {
+    pub(super) fn replace_all(&self, exprs: &[Expr]) -> Result<Vec<Expr>> {
         exprs.iter().map(|e| self.replace(e.clone())).collect()
     }
 }
@@ -369,7 +342,7 @@ fn over_nothing(output: Column, call: &Expr, marker: &Column) -> Result<Expr> {
     })
 }
 
-fn names_domain(plan: &LogicalPlan, domain: &Domain) -> bool {
+pub(super) fn names_domain(plan: &LogicalPlan, domain: &Domain) -> bool {
     let outer = plan.all_out_ref_exprs();
     outer.iter().any(|e| match e {
         Expr::OuterReferenceColumn(_, column) => domain.columns.iter().any(|(from, _)| from == column),
@@ -395,16 +368,7 @@ fn null_safe_join(
     ))
 }
 
-fn join_on(
-    left: LogicalPlan,
-    right: LogicalPlan,
-    join: JoinType,
-    conditions: Vec<Expr>,
-) -> Result<LogicalPlan> {
-    build(LogicalPlanBuilder::from(left).join_on(right, join, conditions))
-}
-
-fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> Result<LogicalPlan> {
+pub(super) fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> Result<LogicalPlan> {
     builder.and_then(LogicalPlanBuilder::build).map_err(plan_error)
 }
 

@@ -53,6 +53,7 @@ mod budget;
 mod correlation;
 mod decorrelate;
 mod dependent_join;
+mod domain_join;
 mod grouping_sets;
 mod interval;
 mod membership;
