@@ -6,6 +6,7 @@ use crate::operator::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::calc::Calc;
 use crate::operators::hash_join::HashJoin;
+use crate::operators::session::{Session, are_sessions};
 use crate::operators::tolerant_calc::TolerantCalc;
 use crate::operators::top_n::TopN;
 use crate::operators::union::Union;
@@ -36,6 +37,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         }
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
         OperatorSpec::TopN { .. } => Box::new(TopN::new(spec)?),
+        OperatorSpec::Window { calls, .. } if are_sessions(calls) => Box::new(Session::new(spec)?),
         OperatorSpec::Window { .. } => Box::new(Window::new(spec)?),
         OperatorSpec::Union => Box::new(Union),
         OperatorSpec::Unnest { lists, outer, project } => {

@@ -168,7 +168,8 @@ pub enum OperatorSpec {
         input_mode: ChangelogMode,
     },
     /// Window functions over the rows of each partition in an order; rows equal in it are ordered by all their
-    /// columns. Output: the input's columns at `project`, then one column a call.
+    /// columns. Output: the input's columns at `project`, then one column a call. Calls of `session_start` and
+    /// `session_end` (all or none of them) are SESSION windows, which have an operator of their own.
     Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
     /// As Calc, of a job that leaves out rows whose expressions fail.
     TolerantCalc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr>, letters: Letters },

@@ -41,10 +41,12 @@ mod regex;
 mod registry;
 mod resolve;
 mod series;
+pub(crate) mod session_window;
 mod string;
 mod string_search;
 mod subquery;
 mod sum_avg;
+mod time_window;
 mod to_char;
 mod to_date;
 mod type_code;
@@ -66,7 +68,9 @@ pub use ordered::{ordered_set, resolve_ordered};
 pub use registry::{by_name, is_list_maker, is_set_function, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
 pub use series::ORDINALS;
+pub use session_window::SessionBound;
 pub use subquery::SINGLE_ROW;
+pub use time_window::{CUMULATE_ENDS, HOP_STARTS, TUMBLE_START, length_micros};
 pub use window::{resolve_window, window_function};
 
 use std::sync::Arc;
@@ -161,6 +165,7 @@ fn register_families(table: &mut registry::Table) {
     subquery::register(table);
     series::register(table);
     json_sets::register(table);
+    time_window::register(table);
 }
 
 #[cfg(test)]

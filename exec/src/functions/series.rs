@@ -165,7 +165,7 @@ fn strict<T: ArrowPrimitiveType>(
 }
 
 /// A list for each row; `fill` appends its values.
-fn lists<T: ArrowPrimitiveType>(
+pub(crate) fn lists<T: ArrowPrimitiveType>(
     call: &Call<'_>,
     nulls: Option<NullBuffer>,
     fill: impl Fn(usize, &mut Vec<T::Native>) -> Result<()>,

@@ -11,6 +11,7 @@ mod checkpoint;
 mod delta;
 pub mod hash_join;
 mod ordered_rows;
+pub mod session;
 pub mod tolerant_calc;
 pub mod top_n;
 pub mod union;

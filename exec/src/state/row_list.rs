@@ -72,6 +72,18 @@ impl RowList {
         self.blocks()[place.block][place.at]
     }
 
+    /// The slots before a place, backwards.
+    pub fn before(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+        let blocks = &self.blocks()[..=place.block];
+        let tail = blocks[place.block].len() - place.at;
+        blocks.iter().rev().flat_map(|block| block.iter().rev()).skip(tail).copied()
+    }
+
+    /// The slots after a place.
+    pub fn after(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+        self.blocks()[place.block..].iter().flatten().skip(place.at + 1).copied()
+    }
+
     /// Puts a slot where it was not found.
     pub fn insert(&mut self, place: Place, slot: u32) {
         match self {
@@ -151,6 +163,10 @@ mod tests {
                 assert!(list.iter().eq(model.iter().copied()));
                 assert_eq!(list.nth(model.len() / 2), model.iter().nth(model.len() / 2).copied());
                 assert_eq!(list.nth(model.len()), None);
+                if let Ok(place) = list.find(|other| other.cmp(&slot)) {
+                    assert!(list.before(place).eq(model.range(..slot).rev().copied()));
+                    assert!(list.after(place).eq(model.range(slot + 1..).copied()));
+                }
             }
         }
         assert!(list.iter().eq(model.iter().copied()));

@@ -27,7 +27,7 @@ use weir_common::{ChangeBatch, Error, Result};
 
 use super::checkpoint::weighted_codec;
 use crate::spec::SortColumn;
-use crate::state::{KeyTable, NONE, RowList, RowStore, SortKeys};
+use crate::state::{KeyTable, NONE, Place, RowList, RowStore, SortKeys};
 
 /// Bytes that a row takes in the list of its partition, about.
 const LIST_BYTES_PER_ROW: usize = 8;
@@ -235,6 +235,29 @@ impl OrderedRows {
     /// there in neither.
     pub fn list(&self, partition: u32) -> &RowList {
         &self.lists[partition as usize]
+    }
+
+    /// The rows that there are more or fewer of than before the epoch, partition by partition, in order.
+    pub fn changed_in_order(&self) -> Vec<u32> {
+        let mut changed = self.touched.slots.clone();
+        changed.sort_unstable();
+        changed.dedup();
+        changed.retain(|slot| {
+            let [before, now] = self.copies(*slot);
+            before != now
+        });
+        changed.sort_unstable_by(|a, b| {
+            let partition = |slot: u32| self.slots.partitions[slot as usize];
+            partition(*a).cmp(&partition(*b)).then_with(|| compare(&self.sort, &self.rows, *a, *b))
+        });
+        changed
+    }
+
+    /// Where a row is in the list of its partition.
+    pub fn place(&self, slot: u32) -> Result<(&RowList, Place)> {
+        let list = &self.lists[self.slots.partitions[slot as usize] as usize];
+        let place = list.find(|other| compare(&self.sort, &self.rows, other, slot));
+        place.map(|place| (list, place)).map_err(|_| Error::internal("a row that is in no partition"))
     }
 
     /// How often a row was there before the epoch, and is now.
