@@ -1,4 +1,4 @@
-//! The README's SQL runs, and its first example gives the rows that it shows.
+//! The README's SQL runs, and its examples give the rows that they show.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,8 +9,13 @@ use support::{Server, rows};
 const README: &str = include_str!("../../README.md");
 
 #[tokio::test]
-async fn the_first_example_gives_the_rows_it_shows() {
-    let example = README.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+async fn the_examples_give_the_rows_they_show() {
+    for example in README.split("```sql\n").skip(1) {
+        check(example.split("```").next().unwrap()).await;
+    }
+}
+
+async fn check(example: &str) {
     let server = Server::start();
     let client = server.connect().await;
     for statement in example.split(';').map(str::trim).filter(|s| !s.is_empty() && !s.starts_with("--")) {

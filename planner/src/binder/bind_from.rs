@@ -1,4 +1,4 @@
-//! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, and functions.
+//! FROM: items side by side, each with its alias; subqueries, LATERAL ones among them, VALUES, functions and windows.
 
 use datafusion::common::{Column, NullHandling};
 use datafusion::logical_expr::expr::Unnest;
@@ -14,6 +14,7 @@ use super::bind_expr::ExprContext;
 use super::bind_function::function_name;
 use super::bind_lateral::is_lateral;
 use super::bind_set_function::{contains_set, unnest_lists};
+use super::bind_time_window::window_factor;
 use super::correlation::holds_query;
 use super::scope::{Relation, Scope, ScopeColumn};
 use super::system_call::registered;
@@ -82,6 +83,13 @@ impl Binder<'_> {
         join: JoinType,
         scope: &Scope<'_>,
     ) -> Result<Relation> {
+        if let Some((kind, args, alias)) = window_factor(factor) {
+            let right = self.bind_time_window(kind, args, alias, scope)?;
+            return match left {
+                Some(left) => self.cross(left, right),
+                None => Ok(right),
+            };
+        }
         let right = match factor {
             TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 let call =

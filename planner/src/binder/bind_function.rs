@@ -16,7 +16,7 @@ use super::Binder;
 use super::bind_expr::ExprContext;
 use super::interval::compared;
 use super::typed::Typed;
-use crate::parser::fold;
+use crate::parser::{fold, keyword_call};
 
 /// A call taken apart.
 pub(crate) struct Call<'f> {
@@ -33,6 +33,10 @@ pub(crate) struct Call<'f> {
 impl Binder<'_> {
     pub(crate) fn bind_function(&self, function: &Function, cx: ExprContext<'_>) -> Result<Typed> {
         let position = self.span_position(function.name.span());
+        if let Some(keyword) = keyword_call(function) {
+            let message = format!("syntax error at or near \"{keyword}\"");
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+        }
         let name = function_name(&function.name).map_err(|e| e.at(position))?;
         if let FunctionArguments::Subquery(query) = &function.args {
             return match name.as_str() {
@@ -78,6 +82,9 @@ impl Binder<'_> {
     fn bind_plain_call(&self, call: &Call<'_>, cx: ExprContext<'_>) -> Result<Typed> {
         let position = call.position;
         if let Some(typed) = self.bind_conditional(&call.name, &call.args, position, cx)? {
+            return Ok(typed);
+        }
+        if let Some(typed) = self.bind_window_part(&call.name, &call.args, position, cx)? {
             return Ok(typed);
         }
         if call.args.is_empty()

@@ -97,7 +97,7 @@ impl Binder<'_> {
                 if fold_name(call) == "cube" { cube(&elements) } else { Ok(rollup(&elements)) }
             }
             SqlExpr::Tuple(parts) => Ok(vec![self.bind_group_parts(parts, place)?]),
-            _ => Ok(vec![vec![self.bind_group(item, place)?]]),
+            _ => self.bind_group_part(item, place).map(|part| vec![part]),
         }
     }
 
@@ -106,7 +106,16 @@ impl Binder<'_> {
     }
 
     fn bind_group_parts(&self, parts: &[SqlExpr], place: &Place<'_>) -> Result<Vec<Expr>> {
-        parts.iter().map(|part| self.bind_group(part, place)).collect()
+        let parts = parts.iter().map(|part| self.bind_group_part(part, place));
+        Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// An expression; a window is more than one.
+    fn bind_group_part(&self, part: &SqlExpr, place: &Place<'_>) -> Result<Vec<Expr>> {
+        match self.group_window_keys(part, place.cx)? {
+            Some(keys) => Ok(keys),
+            None => Ok(vec![self.bind_group(part, place)?]),
+        }
     }
 
     fn bind_group(&self, expr: &SqlExpr, place: &Place<'_>) -> Result<Expr> {
@@ -194,7 +203,7 @@ fn fold_name(call: &sqlparser::ast::Function) -> String {
     }
 }
 
-fn arguments(call: &sqlparser::ast::Function) -> Vec<&SqlExpr> {
+pub(crate) fn arguments(call: &sqlparser::ast::Function) -> Vec<&SqlExpr> {
     let FunctionArguments::List(list) = &call.args else { return Vec::new() };
     let mut exprs = Vec::with_capacity(list.args.len());
     for arg in &list.args {

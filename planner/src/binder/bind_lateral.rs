@@ -8,6 +8,7 @@ use sqlparser::ast::{Expr as SqlExpr, Join, JoinConstraint, Query, Spanned, Tabl
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::ExprContext;
+use super::bind_time_window::window_factor;
 use super::correlation::{is_plain_choice, outer_columns, reaches_through, subquery};
 use super::scope::{Relation, Scope};
 use super::{Binder, plan_error};
@@ -195,6 +196,7 @@ fn is_true(condition: &SqlExpr) -> bool {
 pub(crate) fn is_lateral(factor: &TableFactor) -> bool {
     match factor {
         TableFactor::Derived { lateral, .. } => *lateral,
+        window if window_factor(window).is_some() => false,
         TableFactor::Table { args, .. } => args.is_some(),
         TableFactor::Function { .. } | TableFactor::UNNEST { .. } => true,
         _ => false,

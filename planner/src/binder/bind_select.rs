@@ -54,6 +54,7 @@ impl Binder<'_> {
             let cx = ExprContext::plain(&inside, "WHERE");
             plan = filter(plan, self.condition(self.bind_expr(condition, cx)?, "WHERE")?)?;
         }
+        let windows = self.name_group_windows(&select.group_by, &inside)?;
         let mut items = self.bind_items(&select.projection, &inside)?;
         let mut groups = self.bind_groups(&select.group_by, &items, &inside)?;
         let having_cx = ExprContext { scope: &inside, clause: "HAVING", aggregates: true, windows: false };
@@ -64,6 +65,7 @@ impl Binder<'_> {
             _ => Vec::new(),
         };
         let mut keys = self.bind_order_by(order_by, &items, &inside)?;
+        plan = self.assign_group_windows(plan, windows, &groups)?;
         let is_grouped = groups.written
             || having.is_some()
             || any_aggregate(items.iter().map(|i| &i.typed))

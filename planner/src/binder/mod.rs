@@ -22,6 +22,7 @@ mod bind_drop;
 mod bind_expr;
 mod bind_from;
 mod bind_function;
+mod bind_group_window;
 mod bind_grouping;
 mod bind_index;
 mod bind_insert;
@@ -45,6 +46,7 @@ mod bind_sink;
 mod bind_statement;
 mod bind_subquery;
 mod bind_ties;
+mod bind_time_window;
 mod bind_type;
 mod bind_update;
 mod bind_values;
@@ -61,6 +63,7 @@ mod output_name;
 mod scope;
 mod single_value;
 mod system_call;
+mod time_window;
 mod typed;
 
 #[cfg(test)]
@@ -85,6 +88,7 @@ use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
 use crate::position::SourceText;
 
+use self::bind_group_window::GroupWindow;
 use self::bind_subquery::KnownSubqueries;
 
 pub use bind_type::sql_type;
@@ -139,6 +143,8 @@ pub(crate) struct Binder<'a> {
     mentions: RefCell<HashMap<Column, (String, Option<usize>)>>,
     /// Columns that are all of a function in FROM: its name stands for them too.
     whole_rows: RefCell<HashSet<Column>>,
+    /// Windows that the selects being bound group by, the innermost last.
+    group_windows: RefCell<Vec<GroupWindow>>,
 }
 
 impl<'a> Binder<'a> {
@@ -159,6 +165,7 @@ impl<'a> Binder<'a> {
             overriding: Cell::default(),
             mentions: RefCell::default(),
             whole_rows: RefCell::default(),
+            group_windows: RefCell::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //!   doubles the work at each level of nested calls: forty of them never end. Weir reads the name alone.
 //! - `a IS DISTINCT FROM b AND c` ends b before AND.
 //! - `BETWEEN SYMMETRIC` is known; as in PostgreSQL, it is read as both orders of the bounds.
+//! - A table may be an argument of a function: see [`super::table_argument`].
 
 use std::any::TypeId;
 
@@ -12,6 +13,8 @@ use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+
+use super::table_argument::{parse_partition_by, parse_table, peek_partition_by};
 
 /// The dialect of every statement.
 #[derive(Debug)]
@@ -36,12 +39,26 @@ impl Dialect for WeirDialect {
         false
     }
 
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        parse_table(parser)
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        if peek_partition_by(parser) {
+            return Some(Ok(self.prec_value(Precedence::Period)));
+        }
+        PostgreSqlDialect {}.get_next_precedence(parser)
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser,
         expr: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if peek_partition_by(parser) {
+            return Some(parse_partition_by(parser, expr));
+        }
         if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
             let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
             return Some(other.map(|b| Expr::IsDistinctFrom(Box::new(expr.clone()), Box::new(b))));
@@ -68,7 +85,6 @@ impl Dialect for WeirDialect {
         fn supports_unicode_string_literal() -> bool;
         fn is_reserved_for_identifier(keyword: Keyword) -> bool;
         fn is_custom_operator_part(ch: char) -> bool;
-        fn get_next_precedence(parser: &Parser) -> Option<Result<u8, ParserError>>;
         fn supports_filter_during_aggregation() -> bool;
         fn supports_group_by_expr() -> bool;
         fn prec_value(precedence: Precedence) -> u8;

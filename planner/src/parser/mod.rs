@@ -14,10 +14,12 @@ mod cursor;
 mod dialect;
 mod errors;
 mod index;
+mod ksql;
 mod limits;
 mod session;
 mod show;
 mod statement;
+mod table_argument;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub(crate) use create::fold;
 pub(crate) use errors::syntax_error;
 pub(crate) use limits::too_deep;
 use statement::StatementParser;
+pub(crate) use table_argument::{TableArgument, keyword_call};
 
 static DIALECT: WeirDialect = WeirDialect;
 
@@ -53,7 +56,8 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
         };
         if piece.iter().any(is_visible) {
             limits::check(piece, &source)?;
-            statements.push(StatementParser::new(piece, end, &source).parse_whole()?);
+            let parsed = StatementParser::new(piece, end, &source).parse_whole();
+            statements.push(parsed.map_err(|error| ksql::explain(error, piece, &source))?);
         }
     }
     Ok(statements)

@@ -144,3 +144,45 @@ fn own_statements() {
     let names: Vec<&str> = copy.options.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((copy.direction, names), (CopyDirection::To, vec!["format", "header", "null", "force_quote"]));
 }
+
+#[test]
+fn tables_are_arguments_of_functions() {
+    for sql in [
+        "SELECT * FROM TABLE(TUMBLE(TABLE s.t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) AS w",
+        "SELECT * FROM SESSION(TABLE t PARTITION BY (a, b), DESCRIPTOR(ts), INTERVAL '1' MINUTE)",
+        "SELECT * FROM SESSION((SELECT * FROM t) PARTITION BY a, b, ts, GAP => '1 minute')",
+        "SELECT * FROM HOP(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SLIDE => '1 s', SIZE => '1 min')",
+        "SELECT * FROM CUMULATE(TABLE (SELECT * FROM t), ts, '1 s', '1 min')",
+    ] {
+        assert!(matches!(one(sql), Statement::Query(_)), "{sql}");
+    }
+}
+
+#[test]
+fn windows_of_ksqldb_are_refused_with_the_query_in_our_words() {
+    let cases = [
+        (
+            "SELECT page, count(*) FROM clicks WINDOW TUMBLING (SIZE 20 SECONDS, RETENTION 7 DAYS) \
+             WHERE page > 1 GROUP BY page HAVING count(*) > 3 EMIT CHANGES;",
+            "SELECT page, count(*) FROM TUMBLE(clicks, rowtime, INTERVAL '20 seconds') \
+             WHERE page > 1 GROUP BY page, window_start, window_end HAVING count(*) > 3",
+        ),
+        (
+            "CREATE TABLE x AS SELECT k FROM a.b t WINDOW HOPPING (SIZE 1 MINUTE, ADVANCE BY 10 SECONDS) GROUP BY k",
+            "CREATE TABLE x AS SELECT k FROM HOP(a.b, rowtime, INTERVAL '10 seconds', INTERVAL '1 minute') t \
+             GROUP BY k, window_start, window_end",
+        ),
+        (
+            "SELECT k FROM s WINDOW SESSION (5 MINUTES) GROUP BY k",
+            "SELECT k FROM SESSION(s PARTITION BY (k), rowtime, INTERVAL '5 minutes') \
+             GROUP BY k, window_start, window_end",
+        ),
+    ];
+    for (sql, rewritten) in cases {
+        let error = parse(sql).unwrap_err();
+        assert_eq!(error.state(), SqlState::SYNTAX_ERROR, "{sql}");
+        let hint = format!("Write: {rewritten}, where rowtime is the column with the time.");
+        assert_eq!(error.hint(), Some(hint.as_str()), "{sql}");
+    }
+    assert_eq!(parse("SELECT k FROM s WINDOW SESSION").unwrap_err().hint(), None);
+}

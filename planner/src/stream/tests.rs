@@ -9,4 +9,5 @@ mod job;
 mod ordered;
 mod snapshots;
 mod sql;
+mod time_windows;
 mod unsupported;
