@@ -8,6 +8,7 @@
 //! refuses them first), since constant folding would freeze its value.
 
 pub mod forget;
+pub mod lateral;
 pub mod merge_calc;
 pub mod null_safe;
 pub mod optional;

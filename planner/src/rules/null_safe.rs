@@ -15,6 +15,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::lateral::Lateral;
+
 /// A rule.
 pub type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -26,6 +28,7 @@ pub fn null_safe(rules: Vec<Rule>) -> Vec<Rule> {
             // It walks down by itself, and takes several joins at once.
             "eliminate_cross_join" => Arc::new(Guarded { rule, is_kept: holds_null_safe }),
             "push_down_filter" => Arc::new(Guarded { rule, is_kept: filters_a_row_without_groups }),
+            "decorrelate_lateral_join" => Arc::new(Lateral { rule }),
             _ => rule,
         }
     };
