@@ -196,7 +196,8 @@ fn bounded_window(predicate: &Expr, window: &Window) -> Result<Option<StreamPlan
     let mut rows = Extended::over(lower(&window.input)?, window.input.schema());
     let partition = call.params.partition_by.iter().map(|expr| rows.add(expr)).collect::<Result<_>>()?;
     let order = order_of(&call.params.order_by, &mut rows)?;
-    let (own, number) = ((0..rows.width).collect(), result_column(window, 0)?);
+    let own = (0..window.input.schema().fields().len()).collect();
+    let number = result_column(window, 0)?;
     let first = top_n(rows.compute(), partition, order, bounds, own, Some(number));
     let rest = rest.iter().map(|term| lower_expr(term, &window.schema)).collect::<Result<Vec<_>>>()?;
     Ok(Some(match filter_of(&rest.iter().collect::<Vec<_>>()) {

@@ -18,7 +18,8 @@ use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 /// The stream plan of window functions.
 pub(super) fn lower_window(window: &Window) -> Result<StreamPlan> {
     let input = lower(&window.input)?;
-    let width = input.columns.len();
+    // An input of which nothing is used has a column all the same, which the results do not stand behind.
+    let width = window.input.schema().fields().len();
     let calls = window.window_expr.iter().map(call_of).collect::<Result<Vec<_>>>()?;
     let results = (0..calls.len()).map(|call| result_column(window, call)).collect::<Result<Vec<_>>>()?;
     let mut plan = input;
