@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use weir_common::{ChangeBatch, Epoch, KeyGroup, Result, WorkerId};
 
 use crate::rejected::Rejected;
@@ -109,6 +110,15 @@ pub trait StateLookup: Send + Sync {
     ) -> Result<()>;
 }
 
+/// The rows of a relation that an operator looks up instead of keeping them, as of an epoch.
+pub trait SharedRows: Send + Sync {
+    /// Visits the rows whose leading key columns have one of these values, each once, in batches.
+    fn visit(&self, key: &[ArrayRef], visit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>;
+
+    /// Goes on to the rows as of the end of `epoch`; false, and nothing has changed, when these are not to be had.
+    fn renew(&self, epoch: Epoch) -> bool;
+}
+
 /// Where an operator runs, and what it starts from.
 pub struct OpenContext<'a> {
     /// This worker.
@@ -121,6 +131,8 @@ pub struct OpenContext<'a> {
     pub restored: bool,
     /// Where durable state is read again that the operator let go of ([`Operator::shed`]).
     pub durable: Arc<dyn StateLookup>,
+    /// The rows of a [`SharedSide`](crate::spec::SharedSide), as of the state that is there.
+    pub shared: Option<Arc<dyn SharedRows>>,
 }
 
 /// Collects an operator's dirty entries at a checkpoint.
@@ -129,6 +141,8 @@ pub trait StateWriter {
     fn put(&mut self, table: StateTable, group: KeyGroup, key: &[u8], value: &[u8]);
     /// Removes an entry.
     fn delete(&mut self, table: StateTable, group: KeyGroup, key: &[u8]);
+    /// The epoch at whose end the checkpoint is taken.
+    fn epoch(&self) -> Epoch;
 }
 
 /// A streaming operator on one worker.

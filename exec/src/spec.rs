@@ -150,6 +150,7 @@ pub enum OperatorSpec {
         project: Vec<usize>,
         left_mode: ChangelogMode,
         right_mode: ChangelogMode,
+        shared: Option<Box<SharedSide>>,
     },
     /// All rows of all inputs (UNION ALL).
     Union,
@@ -184,6 +185,21 @@ pub struct Letters {
     pub relation: Option<ObjectId>,
     /// Names of the operator's input columns.
     pub columns: Vec<String>,
+}
+
+/// A side of a join that keeps no rows of its own: what it has are the rows of a relation, by the columns that lead the
+/// relation's key, and all joins by these columns read the same ones. Its input is fed the relation's changes alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SharedSide {
+    /// 0 is left, 1 is right. A side of which rows show by themselves cannot be shared.
+    pub side: usize,
+    pub relation: ObjectId,
+    /// The relation's columns that are read, by position.
+    pub columns: Vec<usize>,
+    /// What makes the side's input of them: a `Calc`, or nothing.
+    pub calc: Option<NodeSpec>,
+    /// Which of the join's keys the first columns of the relation's key are, in their order; at least one.
+    pub key: Vec<usize>,
 }
 
 /// An operator with the types around it.

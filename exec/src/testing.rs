@@ -8,6 +8,8 @@
 //! One row a line, values by blanks; `.` is NULL and `''` the empty string. Dates and timestamps are written
 //! as the number that stores them. Nothing here runs in a server.
 
+mod looked_up;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use weir_common::change::record_batch;
 use weir_common::key::KeyEncoder;
 use weir_common::{ChangeBatch, Epoch, Error, KeyGroup, Result, WorkerId};
 
+use self::looked_up::SharedChanges;
 use crate::build::build;
 use crate::operator::{
     Flow, OpenContext, Operator, Output, Port, StateLookup, StateReader, StateTable, StateWriter,
@@ -111,6 +114,8 @@ pub struct MemoryState {
     pub entries: BTreeMap<(StateTable, KeyGroup, Vec<u8>), Vec<u8>>,
     /// Calls of `put` and `delete` so far.
     pub writes: usize,
+    /// The epoch of the checkpoint that is written.
+    epoch: Epoch,
 }
 
 impl StateWriter for MemoryState {
@@ -123,6 +128,10 @@ impl StateWriter for MemoryState {
         self.writes += 1;
         let removed = self.entries.remove(&(table, group, key.to_vec()));
         assert!(removed.is_some(), "an operator deletes only entries it wrote");
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
     }
 }
 
@@ -203,6 +212,8 @@ pub struct Harness {
     pub fuel: i64,
     /// Everything emitted so far.
     pub output: Vec<ChangeBatch>,
+    /// What came at the port of a shared side.
+    shared: SharedChanges,
 }
 
 impl Harness {
@@ -218,6 +229,7 @@ impl Harness {
             epoch: Epoch(1),
             fuel: Output::FUEL,
             output: Vec::new(),
+            shared: SharedChanges::default(),
         };
         harness.open(workers)?;
         Ok(harness)
@@ -225,6 +237,7 @@ impl Harness {
 
     /// Routes a batch and drives the operators until they are done with it.
     pub fn push(&mut self, port: usize, batch: &ChangeBatch) -> Result<()> {
+        self.shared.take(&self.spec, port, self.epoch, batch);
         let columns: Vec<usize> = self.exchange[port].clone();
         let types: Vec<DataType> = columns.iter().map(|c| self.spec.inputs[port][*c].clone()).collect();
         let keys: Vec<ArrayRef> = columns.iter().map(|c| batch.columns()[*c].clone()).collect();
@@ -254,13 +267,16 @@ impl Harness {
     /// Writes a checkpoint.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.durable.0.lock().clone_from(&self.state);
+        self.state.epoch = self.epoch.previous();
         self.operators.iter_mut().try_for_each(|operator| operator.checkpoint(&mut self.state))
     }
 
     /// Writes a checkpoint, after which operators shed state. What they read again is as of this checkpoint if it
-    /// `is_durable` already, else as of the one before.
+    /// `is_durable` already, else as of the one before; so are the rows of a shared side.
     pub fn shed(&mut self, is_durable: bool) -> Result<()> {
+        self.shared.stay(!is_durable);
         self.checkpoint()?;
+        self.shared.stay(false);
         if is_durable {
             self.durable.0.lock().clone_from(&self.state);
         }
@@ -286,7 +302,8 @@ impl Harness {
             let state = OwnedState { state: &self.state, worker, workers };
             let durable: Arc<dyn StateLookup> = self.durable.clone();
             let restored = self.restored;
-            operator.open(&OpenContext { worker, workers, state: &state, restored, durable })?;
+            let shared = self.shared.looked_up(&self.spec, self.epoch.previous());
+            operator.open(&OpenContext { worker, workers, state: &state, restored, durable, shared })?;
             self.operators.push(operator);
         }
         Ok(())

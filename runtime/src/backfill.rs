@@ -54,7 +54,7 @@ impl Backfill {
 
     /// The snapshots of `job` are there.
     pub fn begin(&self, job: &Job, now: Duration) {
-        for input in &job.inputs {
+        for input in job.inputs.iter().filter(|input| !input.is_shared) {
             if let Origin::Relation { relation, .. } = &input.origin {
                 let rows = relation.store.row_count_estimate();
                 self.relation_rows.fetch_add(rows, Ordering::Relaxed);

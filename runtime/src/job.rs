@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId};
 use weir_connector::Sink;
-use weir_exec::operator::{OpenContext, StateLookup, StateReader};
+use weir_exec::operator::{OpenContext, SharedRows, StateLookup, StateReader};
 use weir_storage::backend::StateSnapshot;
 use weir_storage::relation::RelationSnapshot;
 
@@ -60,6 +60,8 @@ pub struct JobInput {
     /// Position of the node in the graph.
     pub node: usize,
     pub origin: Origin,
+    /// Whether its rows are looked up where they are: only its changes are read.
+    pub is_shared: bool,
     /// What of its snapshot is still to be read.
     pub remaining: Remaining,
 }
@@ -284,9 +286,10 @@ impl Job {
         workers: usize,
         state: &'a dyn StateReader,
         durable: Arc<dyn StateLookup>,
+        shared: Option<Arc<dyn SharedRows>>,
     ) -> OpenContext<'a> {
         let worker = weir_common::WorkerId(worker);
-        OpenContext { worker, workers, state, restored: self.start.has_state(), durable }
+        OpenContext { worker, workers, state, restored: self.start.has_state(), durable, shared }
     }
 }
 

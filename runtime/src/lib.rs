@@ -37,6 +37,7 @@ mod relation;
 mod restart;
 mod resume;
 mod sequencer;
+mod shared;
 mod source;
 mod start;
 mod steps;

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use weir_common::{JobId, KeyGroup, MemoryWatch, OperatorId, Pressure, Result};
+use weir_common::{Epoch, JobId, KeyGroup, MemoryWatch, OperatorId, Pressure, Result};
 use weir_exec::build::build;
 use weir_exec::operator::{NoState, Operator, Port, StateLookup, StateReader, StateTable, StateWriter};
 use weir_exec::spec::NodeSpec;
@@ -18,6 +18,7 @@ use crate::meta::{after_prefix, group_prefix};
 use crate::moment::Moment;
 use crate::outbox::{Outbox, OutboxWriter};
 use crate::output::{OutputNode, Target, positional_schema};
+use crate::shared::TableRows;
 
 /// The output node, which is in no graph.
 const OUTPUT: OperatorId = OperatorId(0);
@@ -66,8 +67,9 @@ fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Resu
     let workers = engine.config.workers;
     let backend = engine.backend.clone();
     let durable = Arc::new(DurableState { backend, job: job.id, operator: graph_node.id });
+    let shared = TableRows::of_node(job, node)?;
     with_state(engine, job, graph_node.id, worker, |state| {
-        operator.open(&job.open_context(worker, workers, state, durable))
+        operator.open(&job.open_context(worker, workers, state, durable, shared))
     })?;
     Ok(operator)
 }
@@ -136,6 +138,7 @@ fn group_of(engine: &Engine, worker: usize) -> Result<KeyGroup> {
 /// `state_memory_bytes` let go of some.
 pub fn dump(
     job: &Job,
+    epoch: Epoch,
     graph_nodes: &[usize],
     nodes: &mut [HostNode],
     letters_of: Option<usize>,
@@ -144,13 +147,13 @@ pub fn dump(
     let mut writes = WriteBatch::default();
     for (i, node) in nodes.iter_mut().enumerate() {
         let operator = graph_nodes.get(i).map_or(OUTPUT, |n| job.graph.nodes[*n].id);
-        node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, &mut writes))?;
+        node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, epoch, &mut writes))?;
         if node.operator.memory_bytes() > state_memory_bytes {
             node.operator.shed()?;
         }
     }
     if let Some(worker) = letters_of {
-        job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, &mut writes))?;
+        job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, epoch, &mut writes))?;
     }
     Ok(writes)
 }
@@ -158,6 +161,7 @@ pub fn dump(
 struct DumpWriter<'a> {
     job: JobId,
     operator: OperatorId,
+    epoch: Epoch,
     writes: &'a mut WriteBatch,
     /// The table and key group of the last entry, and what their keys begin with.
     at: Option<(StateTable, KeyGroup)>,
@@ -165,8 +169,8 @@ struct DumpWriter<'a> {
 }
 
 impl<'a> DumpWriter<'a> {
-    fn new(job: JobId, operator: OperatorId, writes: &'a mut WriteBatch) -> DumpWriter<'a> {
-        DumpWriter { job, operator, writes, at: None, prefix: Vec::new() }
+    fn new(job: JobId, operator: OperatorId, epoch: Epoch, writes: &'a mut WriteBatch) -> DumpWriter<'a> {
+        DumpWriter { job, operator, epoch, writes, at: None, prefix: Vec::new() }
     }
 
     fn enter(&mut self, table: StateTable, group: KeyGroup) {
@@ -186,6 +190,10 @@ impl StateWriter for DumpWriter<'_> {
     fn delete(&mut self, table: StateTable, group: KeyGroup, key: &[u8]) {
         self.enter(table, group);
         self.writes.delete_joined(Keyspace::State, [&self.prefix, key]);
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
     }
 }
 

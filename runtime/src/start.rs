@@ -179,6 +179,7 @@ fn resolve_inputs(
     unread: impl Fn(usize, &Origin) -> Unread,
 ) -> Result<Vec<JobInput>> {
     let mut inputs = Vec::new();
+    let shared = graph.shared_inputs();
     for (node, kind) in graph.nodes.iter().map(|n| &n.kind).enumerate() {
         let origin = match kind {
             JobNodeKind::Operator(_) => continue,
@@ -192,8 +193,9 @@ fn resolve_inputs(
                 Origin::Source { source, project: project.clone() }
             }
         };
-        let remaining = Remaining::new(unread(inputs.len(), &origin));
-        inputs.push(JobInput { node, origin, remaining });
+        let is_shared = shared.contains(&node);
+        let unread = if is_shared { Unread::Nothing } else { unread(inputs.len(), &origin) };
+        inputs.push(JobInput { node, origin, is_shared, remaining: Remaining::new(unread) });
     }
     Ok(inputs)
 }

@@ -68,9 +68,13 @@ fn render_operator(operator: &OperatorSpec) -> String {
         OperatorSpec::Aggregate { group, calls, .. } => {
             format!("Aggregate {{ group: {}, {} calls }}", list(group), calls.len())
         }
-        OperatorSpec::HashJoin { kind, left_keys, right_keys, .. } => {
+        OperatorSpec::HashJoin { kind, left_keys, right_keys, shared, .. } => {
             let kind = super::stream::render_kind(*kind);
-            format!("HashJoin {{ {kind}left: {}, right: {} }}", list(left_keys), list(right_keys))
+            let shared = shared.as_ref().map(|side| {
+                format!(", {} rows: those of relation {}", ["left", "right"][side.side], side.relation)
+            });
+            let (left, right) = (list(left_keys), list(right_keys));
+            format!("HashJoin {{ {kind}left: {left}, right: {right}{} }}", shared.unwrap_or_default())
         }
         OperatorSpec::TopN { partition, order, bounds, .. } => {
             let order = list(order.iter().map(|key| key.column));

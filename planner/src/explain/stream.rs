@@ -7,6 +7,7 @@ use weir_exec::spec::{AggregateCall, ChangelogMode, JoinKind};
 
 use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+use crate::stream::shared::shared_side;
 use crate::stream::traits::{Distribution, StateBound, Traits};
 
 /// A line for each node, inputs indented below.
@@ -95,7 +96,17 @@ fn render_join(plan: &StreamPlan) -> String {
     let kind = render_kind(*kind);
     let filter = render_filter(filter.as_ref(), &both);
     let output = list(project.iter().map(|i| both[*i]));
-    format!("StreamHashJoin {{ {kind}on: {}, {filter}output: {output} }}", list(on))
+    let shared = shared_side(&plan.node, &plan.inputs).map(|(side, table)| {
+        let of = ["left", "right"][side.side];
+        let keys = [left_keys, right_keys][side.side];
+        let columns = [&left, &right][side.side];
+        format!(
+            "{of} rows: shared arrangement of {table} by {}, ",
+            list(side.key.iter().map(|at| columns[keys[*at]]))
+        )
+    });
+    let shared = shared.unwrap_or_default();
+    format!("StreamHashJoin {{ {kind}on: {}, {filter}{shared}output: {output} }}", list(on))
 }
 
 /// `left, `; nothing for the inner join.

@@ -153,8 +153,8 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
     let pick = |project: &[usize]| keep.iter().map(|i| project[*i]).collect();
     let columns = keep.iter().map(|i| input.columns[*i].clone()).collect();
     let node = match input.node {
-        StreamNode::Scan { relation, name, key, project } => {
-            StreamNode::Scan { relation, name, key, project: pick(&project) }
+        StreamNode::Scan { relation, name, is_table, key, project } => {
+            StreamNode::Scan { relation, name, is_table, key, project: pick(&project) }
         }
         StreamNode::Source { source, name, project } => {
             StreamNode::Source { source, name, project: pick(&project) }

@@ -18,6 +18,7 @@ use weir_runtime::graph::{Exchange, JobEdge, JobGraph, JobNode, JobNodeKind, Job
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::stream::plan::{StreamNode, StreamPlan};
+use crate::stream::shared::shared_side;
 use crate::stream::tolerant;
 use crate::stream::traits::required_exchange;
 use crate::stream::{JobTarget, TargetOutput};
@@ -124,6 +125,12 @@ fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
                 project: project.clone(),
                 left_mode: mode(0),
                 right_mode: mode(1),
+                // A side that leaves bad rows out is not looked up: a row would be left out each time.
+                shared: letters
+                    .is_none()
+                    .then(|| shared_side(&plan.node, &plan.inputs))
+                    .flatten()
+                    .map(|(side, _)| Box::new(side)),
             })
         }
         StreamNode::Unnest { lists, outer, project } => JobNodeKind::Operator(OperatorSpec::Unnest {

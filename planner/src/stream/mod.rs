@@ -17,6 +17,7 @@ pub mod plan;
 pub mod scalar;
 mod scalar_subquery;
 mod set_operation;
+pub mod shared;
 mod tolerant;
 pub mod traits;
 pub mod unsupported;

@@ -26,6 +26,8 @@ pub enum StreamNode {
     Scan {
         relation: ObjectId,
         name: String,
+        /// Whether it is a table, so that all its rows are there at any time.
+        is_table: bool,
         /// What identifies a row of the relation, as positions in the relation.
         key: RelationKey,
         project: Vec<usize>,

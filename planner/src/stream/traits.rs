@@ -19,6 +19,7 @@ use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind,
 use weir_runtime::graph::Exchange;
 
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+use crate::stream::shared::shared_side;
 
 /// Where a node's output rows are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,13 +283,7 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
             let names: Vec<_> = columns[..group.len()].iter().map(|c| c.name.as_str()).collect();
             aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
         }
-        StreamNode::HashJoin { .. } if sources.is_empty() => {
-            StateBound::Bounded("the rows of both inputs".into())
-        }
-        StreamNode::HashJoin { .. } => StateBound::Unbounded(format!(
-            "the join keeps every row of both inputs, and {} without end",
-            never_end(&sources)
-        )),
+        StreamNode::HashJoin { .. } => join_state(node, inputs, &sources),
         StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
         StreamNode::Window { .. } if sources.is_empty() => {
             StateBound::Bounded("the rows of its input".into())
@@ -298,6 +293,20 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
             never_end(&sources)
         )),
         _ => StateBound::Stateless,
+    }
+}
+
+fn join_state(node: &StreamNode, inputs: &[StreamPlan], sources: &[&str]) -> StateBound {
+    let kept = match shared_side(node, inputs) {
+        None => "both inputs",
+        Some((shared, _)) => ["the right input", "the left input"][shared.side],
+    };
+    match sources {
+        [] => StateBound::Bounded(format!("the rows of {kept}")),
+        sources => StateBound::Unbounded(format!(
+            "the join keeps every row of {kept}, and {} without end",
+            never_end(sources)
+        )),
     }
 }
 

@@ -182,7 +182,7 @@ impl HostSink for Hosted {
             _ => configured.min(TIGHT_STATE_BYTES),
         };
         let letters_of = self.is_last.then_some(self.worker);
-        let writes = dump(&self.job, &self.nodes, nodes, letters_of, state_memory_bytes)?;
+        let writes = dump(&self.job, moment.epoch(), &self.nodes, nodes, letters_of, state_memory_bytes)?;
         let (job, part) = (self.job.id, (self.number, self.worker));
         self.engine.checkpoint_event(CheckpointEvent::Dump { job, moment, part, writes });
         Ok(())

@@ -95,6 +95,11 @@ impl Layout {
         Ok(if self.is_bag { self.encoder.without_last_nulls(keys, &key) } else { keys })
     }
 
+    /// How many columns a key has.
+    pub(super) fn key_width(&self) -> usize {
+        self.key_columns.len()
+    }
+
     /// The schema of these columns.
     pub(super) fn project(&self, project: &[usize]) -> SchemaRef {
         let fields: Vec<_> = project.iter().map(|position| self.schema.fields()[*position].clone()).collect();

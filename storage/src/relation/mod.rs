@@ -19,6 +19,7 @@
 mod generation;
 mod index;
 mod layout;
+mod lookup;
 mod run;
 mod scan;
 mod snapshot;

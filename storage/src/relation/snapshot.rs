@@ -68,7 +68,7 @@ pub struct RelationSnapshot {
     pub(super) base: Arc<dyn StateSnapshot>,
     pub(super) runs: Vec<Arc<Run>>,
     after: Epoch,
-    upto: Epoch,
+    pub(super) upto: Epoch,
     indexes: Vec<(ObjectId, RelationPin)>,
     rows: u64,
 }

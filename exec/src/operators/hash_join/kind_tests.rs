@@ -1,10 +1,11 @@
 //! Σ-delta tests of the kinds of `HashJoin` against nested loops.
 
 use proptest::prelude::*;
+use weir_common::ObjectId;
 
 use super::*;
 use crate::expr::{BinaryOp, ScalarExpr};
-use crate::spec::{ChangelogMode, JoinKind};
+use crate::spec::{ChangelogMode, JoinKind, SharedSide};
 use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
 
 const KINDS: [JoinKind; 7] = [
@@ -26,6 +27,8 @@ struct Case {
     filtered: bool,
     project: Vec<usize>,
     modes: [ChangelogMode; 2],
+    /// A side that is looked up, by so many of the keys.
+    shared: Option<(usize, usize)>,
 }
 
 impl Case {
@@ -46,6 +49,10 @@ impl Case {
             project: self.project.clone(),
             left_mode: self.modes[0],
             right_mode: self.modes[1],
+            shared: self.shared.map(|(side, leading)| {
+                let (relation, columns) = (ObjectId(1), vec![0, 1, 2]);
+                Box::new(SharedSide { side, relation, columns, calc: None, key: (0..leading).collect() })
+            }),
         };
         let joined = [input.clone(), input.clone(), vec![DataType::Boolean]].concat();
         let output = self.project.iter().map(|column| joined[*column].clone()).collect();
@@ -130,7 +137,15 @@ fn cases() -> impl Strategy<Value = Case> {
             // Floats are written differently than the model writes them.
             let key = if project.contains(&0) && key == DataType::Float64 { DataType::Int64 } else { key };
             let key = if project.contains(&3) && key == DataType::Float64 { DataType::Int64 } else { key };
-            Case { kind, key, null_equal, filtered, project, modes: [ChangelogMode::Retract; 2] }
+            Case {
+                kind,
+                key,
+                null_equal,
+                filtered,
+                project,
+                modes: [ChangelogMode::Retract; 2],
+                shared: None,
+            }
         },
     )
 }
@@ -156,6 +171,27 @@ proptest! {
     }
 
     #[test]
+    fn a_side_that_is_looked_up_gives_the_rows_of_nested_loops(
+        mut case in cases(), left: bool, leading in 1usize..3, steps in steps(), batch_rows in 1usize..20,
+        shuffle: u64, workers in 1usize..4,
+    ) {
+        if case.null_equal.is_empty() {
+            case.null_equal.push(false);
+        }
+        let side = match case.kind {
+            JoinKind::Inner => usize::from(!left),
+            JoinKind::Right => 0,
+            _ => 1,
+        };
+        if case.kind == JoinKind::Full {
+            case = Case { kind: JoinKind::Left, ..case };
+        }
+        case.filtered &= case.kind == JoinKind::Inner;
+        case.shared = Some((side, leading.min(case.null_equal.len())));
+        case.check(&steps, batch_rows, shuffle, workers);
+    }
+
+    #[test]
     fn bags_keep_and_lose_copies(
         keeps: bool, steps in steps(), batch_rows in 1usize..20, shuffle: u64, workers in 1usize..4,
     ) {
@@ -167,6 +203,7 @@ proptest! {
             filtered: false,
             project: vec![0, 1, 2],
             modes: [ChangelogMode::Retract; 2],
+            shared: None,
         };
         let model = |inputs: &[Vec<Row>]| {
             let mut net = Net::new();
@@ -191,7 +228,15 @@ proptest! {
 fn left_join(filtered: bool) -> Case {
     let modes = [ChangelogMode::Retract; 2];
     let project = vec![2, 5];
-    Case { kind: JoinKind::Left, key: DataType::Int64, null_equal: vec![false], filtered, project, modes }
+    Case {
+        kind: JoinKind::Left,
+        key: DataType::Int64,
+        null_equal: vec![false],
+        filtered,
+        project,
+        modes,
+        shared: None,
+    }
 }
 
 #[test]

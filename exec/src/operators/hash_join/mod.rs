@@ -12,6 +12,8 @@
 //!   end of the epoch ─► rows that show by the number of their matches (matches.rs, transitions.rs)
 //!   checkpoint ─► rows that changed (persist.rs); keys without rows go, all but recent ones may (shed.rs)
 //! ```
+//! One side may have its rows in the relation they come from, where others read them too (`shared.rs`).
+//!
 //! A side stores only columns that the projection or the filter reads, and no key column whose value the other
 //! side's key has anyway (`layout.rs`). Rows that only differ elsewhere are duplicates then: rows carry
 //! weights. Weights may be negative within an epoch, when a delete comes before its insert.
@@ -27,6 +29,7 @@ mod layout;
 mod matches;
 mod persist;
 mod probe;
+mod shared;
 mod shed;
 mod side;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use weir_common::{ChangeBatch, Epoch, Error, Result};
 use self::layout::Layout;
 use self::matches::{Preserved, Totals};
 use self::probe::Probe;
+use self::shared::Shared;
 use self::shed::Residence;
 use self::side::JoinSide;
 use self::transitions::Transitions;
@@ -68,20 +72,15 @@ pub struct HashJoin {
     transitions: Option<Transitions>,
     /// Which keys are in memory.
     residence: Residence,
+    /// If a side's rows are not the join's own.
+    shared: Option<Shared>,
 }
 
 impl HashJoin {
     /// The join that a `HashJoin` specification describes.
     pub fn new(spec: &NodeSpec) -> Result<HashJoin> {
         let OperatorSpec::HashJoin {
-            kind,
-            left_keys,
-            right_keys,
-            null_equal,
-            filter,
-            project,
-            left_mode,
-            right_mode,
+            kind, left_keys, right_keys, null_equal, filter, project, shared, ..
         } = &spec.operator
         else {
             return Err(Error::internal("a join is built from a join's specification"));
@@ -95,11 +94,11 @@ impl HashJoin {
         };
         let layout = Layout::new([left_keys, right_keys], filter.as_ref(), project, &spec.inputs);
         let filter = layout.filter.as_ref().map(|filter| compile(&filter.expr, &filter.types)).transpose()?;
-        let side = |s: usize, mode| join_side(*kind, filter.is_some(), s, mode, &layout);
+        let side = |s: usize| join_side(&spec.operator, filter.is_some(), s, &layout);
         Ok(HashJoin {
             kind: *kind,
             null_keys: [strict(left_keys), strict(right_keys)],
-            sides: [side(0, *left_mode)?, side(1, *right_mode)?],
+            sides: [side(0)?, side(1)?],
             layout,
             filter,
             schema: positional_schema(&spec.output),
@@ -107,6 +106,7 @@ impl HashJoin {
             probe: None,
             transitions: None,
             residence: Residence::new(spec),
+            shared: shared.as_ref().map(|shared| Shared::new(shared)).transpose()?,
         })
     }
 
@@ -117,11 +117,16 @@ impl HashJoin {
         let mut ids = Vec::with_capacity(batch.len());
         self.keys.upsert(&keys, batch.len(), &mut ids)?;
         self.sides.iter_mut().for_each(|s| s.reserve_keys(self.keys.id_bound()));
-        self.touch(&ids)?;
+        self.touch(side, &ids)?;
         let stored: Vec<ArrayRef> =
             self.layout.stored[side].iter().map(|c| batch.columns()[*c].clone()).collect();
         self.sides[side].insert(&ids, &stored, batch.ops.as_deref(), &self.keys)?;
         Ok(ids)
+    }
+
+    /// A side without rows.
+    fn empty_side(&self, side: usize) -> Result<JoinSide> {
+        join_side(&self.residence.spec.operator, self.filter.is_some(), side, &self.layout)
     }
 
     fn advance_probe(&mut self, out: &mut Output) -> Result<Flow> {
@@ -141,6 +146,7 @@ impl HashJoin {
 impl Operator for HashJoin {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
         self.residence.open(cx);
+        self.shared.iter_mut().try_for_each(|shared| shared.open(cx))?;
         self.restore(cx)?;
         self.recount()
     }
@@ -181,7 +187,7 @@ impl Operator for HashJoin {
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
         self.persist(state)?;
         self.settle();
-        Ok(())
+        self.renew(state.epoch())
     }
 
     fn shed(&mut self) -> Result<()> {
@@ -204,17 +210,15 @@ fn key_types(keys: &[usize], input: &[DataType]) -> Result<Vec<DataType>> {
 }
 
 /// A side of a join, with what this kind of join counts on it.
-fn join_side(
-    kind: JoinKind,
-    filtered: bool,
-    side: usize,
-    mode: ChangelogMode,
-    layout: &Layout,
-) -> Result<JoinSide> {
+fn join_side(join: &OperatorSpec, filtered: bool, side: usize, layout: &Layout) -> Result<JoinSide> {
+    let OperatorSpec::HashJoin { kind, left_mode, right_mode, shared, .. } = join else {
+        return Err(Error::internal("a side of something that is no join"));
+    };
     let preserves = kind.preserves();
-    // Rows that only count are kept once with a weight.
-    let weighs = preserves[side] || !kind.emits_pairs();
-    let mode = if weighs { ChangelogMode::Retract } else { mode };
+    let is_shared = shared.as_ref().is_some_and(|shared| shared.side == side);
+    // Rows that only count are kept once with a weight; what is looked up changes in any way.
+    let weighs = preserves[side] || !kind.emits_pairs() || is_shared;
+    let mode = if weighs { ChangelogMode::Retract } else { [*left_mode, *right_mode][side] };
     let mut joined = JoinSide::new(mode, &layout.stored_types(side), StateTable(side as u8))?;
     joined.preserved = preserves[side].then(|| Box::new(Preserved::new(filtered)));
     joined.totals = (preserves[1 - side] && !filtered).then(|| Box::new(Totals::default()));

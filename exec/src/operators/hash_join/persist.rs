@@ -18,14 +18,20 @@ use crate::state::KeyTable;
 impl HashJoin {
     /// Writes what changed since the last checkpoint.
     pub(super) fn persist(&mut self, state: &mut dyn StateWriter) -> Result<()> {
-        self.sides.iter_mut().try_for_each(|side| side.persist(&self.keys, state))
+        for side in 0..self.sides.len() {
+            match self.is_own(side) {
+                true => self.sides[side].persist(&self.keys, state)?,
+                false => self.sides[side].forget_changes(&self.keys),
+            }
+        }
+        Ok(())
     }
 
     /// Loads the last checkpoint.
     pub(super) fn restore(&mut self, cx: &OpenContext<'_>) -> Result<()> {
         let key_types: Vec<DataType> = self.keys.types().to_vec();
         let encoder = KeyEncoder::new(&key_types)?;
-        for side in 0..self.sides.len() {
+        for side in (0..self.sides.len()).filter(|side| self.is_own(*side)).collect::<Vec<_>>() {
             let codec = self.sides[side].codec.clone();
             let mut ids = Vec::with_capacity(CHUNK_ROWS);
             scan_chunks(cx.state, self.sides[side].table, &mut |keys, values| {

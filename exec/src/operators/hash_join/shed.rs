@@ -23,16 +23,22 @@ use crate::state::NONE;
 const RESIDENT: u8 = 1;
 /// Rows of the key came or went since the last checkpoint.
 const TOUCHED: u8 = 2;
+/// The shared side has the key's rows.
+pub(super) const LOADED: u8 = 4;
+/// The shared side's rows of the key are not those of the snapshot any more.
+pub(super) const CHANGED: u8 = 8;
+/// The key's rows are being looked up.
+pub(super) const WANTED: u8 = 16;
 
 /// Which keys are in memory.
 pub(super) struct Residence {
     /// What the join was made from.
-    spec: NodeSpec,
+    pub spec: NodeSpec,
     durable: Option<Arc<dyn StateLookup>>,
     /// Whether there may be keys on disk that are not in memory.
     is_incomplete: bool,
     /// Of each key id.
-    flags: Vec<u8>,
+    pub flags: Vec<u8>,
     /// Keys with the flag `TOUCHED`.
     touched: Vec<u32>,
     /// Keys that the last checkpoint wrote rows of, or deleted some.
@@ -68,7 +74,7 @@ impl Residence {
                 if self.is_incomplete && *flags & RESIDENT == 0 {
                     missing.push(*id);
                 }
-                *flags = RESIDENT | TOUCHED;
+                *flags |= RESIDENT | TOUCHED;
             }
         }
         missing
@@ -81,10 +87,18 @@ impl Residence {
 }
 
 impl HashJoin {
-    /// Rows of these keys come or go: reads the keys again that are not in memory.
-    pub(super) fn touch(&mut self, ids: &[u32]) -> Result<()> {
+    /// Rows of these keys come to a side or go: reads the keys again that are not in memory.
+    pub(super) fn touch(&mut self, side: usize, ids: &[u32]) -> Result<()> {
         let missing = self.residence.touch(ids, self.keys.id_bound());
-        if missing.is_empty() { Ok(()) } else { self.read_again(&missing) }
+        if !missing.is_empty() {
+            self.read_again(&missing)?;
+        }
+        if self.shared.is_some() {
+            let missing: Vec<u32> = ids.iter().copied().filter(|id| self.residence.load(*id)).collect();
+            self.look_up(&missing)?;
+            self.change_shared(side, ids);
+        }
+        Ok(())
     }
 
     fn read_again(&mut self, missing: &[u32]) -> Result<()> {
@@ -94,7 +108,8 @@ impl HashJoin {
         let order = storage_order(&keys, |i| KeyGroup::of(keys.row(i)));
         let asked: Vec<(KeyGroup, &[u8])> =
             order.iter().map(|(group, at)| (*group, keys.row(*at as usize))).collect();
-        for side in &mut self.sides {
+        let shared = self.shared.as_ref().map(|shared| shared.side);
+        for (_, side) in self.sides.iter_mut().enumerate().filter(|(side, _)| Some(*side) != shared) {
             let mut found = Found::default();
             durable.prefixed(side.table, &asked, &mut |position, sequence, value| {
                 let sequence = sequence
@@ -117,7 +132,7 @@ impl HashJoin {
         for id in before {
             let flags = &mut self.residence.flags[id as usize];
             let is_empty = self.sides.iter().all(|side| side.head(id) == NONE);
-            if is_empty && *flags == RESIDENT {
+            if is_empty && *flags & !LOADED == RESIDENT {
                 *flags = 0;
                 self.keys.remove(id);
             }
@@ -128,7 +143,10 @@ impl HashJoin {
 
     /// Forgets all keys but those of the last checkpoint, if that is much.
     pub(super) fn let_go(&mut self) -> Result<()> {
-        let kept = std::mem::take(&mut self.residence.settled);
+        let mut kept = std::mem::take(&mut self.residence.settled);
+        kept.extend(self.residence.changed());
+        kept.sort_unstable();
+        kept.dedup();
         if !self.can_shed() || kept.len() * 4 > self.keys.len() * 3 {
             self.residence.settled = kept;
             return Ok(());
@@ -153,6 +171,9 @@ impl HashJoin {
         let mut join = HashJoin::new(&self.residence.spec)?;
         join.residence.durable = self.residence.durable.clone();
         join.residence.is_incomplete = true;
+        if let (Some(new), Some(old)) = (&mut join.shared, &self.shared) {
+            new.go_on_from(old);
+        }
         for (new, old) in join.sides.iter_mut().zip(&self.sides) {
             new.go_on_from(old);
         }
@@ -162,6 +183,10 @@ impl HashJoin {
             let bound = join.keys.id_bound();
             join.sides.iter_mut().for_each(|side| side.reserve_keys(bound));
             join.residence.resident(&ids, bound);
+            let looked_up = |id: u32| self.residence.flags[id as usize] & (LOADED | CHANGED);
+            ids.iter()
+                .zip(chunk)
+                .for_each(|(new, old)| join.residence.flags[*new as usize] |= looked_up(*old));
             join.residence.settled.extend_from_slice(&ids);
             for (new, old) in join.sides.iter_mut().zip(&self.sides) {
                 new.copy_keys(&ids, old, chunk)?;

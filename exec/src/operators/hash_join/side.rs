@@ -29,9 +29,9 @@ use crate::state::{HashIndex, KeyTable, NONE, RowStore};
 pub(super) struct JoinSide {
     pub rows: RowStore,
     /// First slot of each key.
-    heads: Vec<u32>,
+    pub heads: Vec<u32>,
     /// The slot that follows in the chain.
-    next: Vec<u32>,
+    pub next: Vec<u32>,
     /// The sequence number of the next row.
     pub next_sequence: u64,
     /// What changed since the last checkpoint, and what it takes to delete.
@@ -81,7 +81,7 @@ pub(super) struct Retraction {
     pub weights: Vec<i32>,
     pub sequences: Vec<u64>,
     /// Hash of key and row → slot.
-    index: HashIndex,
+    pub index: HashIndex,
     /// Rows from this number on are not on disk.
     pub saved_below: u64,
     /// (slot, sequence number) of rows that are new or whose weight changed. One that died since no longer has
@@ -344,14 +344,14 @@ impl JoinSide {
 }
 
 impl Retraction {
-    fn resize(&mut self, bound: usize) {
+    pub fn resize(&mut self, bound: usize) {
         self.keys.resize(bound, NONE);
         self.previous.resize(bound, NONE);
         self.weights.resize(bound, 0);
         self.sequences.resize(bound, 0);
     }
 
-    fn link(&mut self, heads: &mut [u32], next: &mut [u32], slot: u32, key: u32, tag: u32) {
+    pub fn link(&mut self, heads: &mut [u32], next: &mut [u32], slot: u32, key: u32, tag: u32) {
         let follower = std::mem::replace(&mut heads[key as usize], slot);
         next[slot as usize] = follower;
         if follower != NONE {
@@ -394,7 +394,7 @@ fn link_all(heads: &mut [u32], next: &mut [u32], ids: &[u32], slots: &[u32]) {
 }
 
 /// Hashes of key and row.
-fn row_tags(ids: &[u32], stored: &[ArrayRef]) -> Result<Vec<u32>> {
+pub(super) fn row_tags(ids: &[u32], stored: &[ArrayRef]) -> Result<Vec<u32>> {
     let mut hashes: Vec<u64> = ids.iter().map(|id| mix(0, u64::from(*id))).collect();
     stored.iter().try_for_each(|column| hash_column(column, &mut hashes))?;
     Ok(hashes.into_iter().map(tag_of).collect())

@@ -36,6 +36,7 @@ fn spec(
         project: project.to_vec(),
         left_mode: modes[0],
         right_mode: modes[1],
+        shared: None,
     };
     let output = project.iter().map(|column| inputs.iter().flatten().nth(*column).unwrap().clone()).collect();
     NodeSpec { operator, inputs, output }

@@ -39,7 +39,8 @@ fn whole_relation(relation: &RelationSource) -> Result<StreamPlan> {
     let name = relation.name.clone();
     let node = match relation.kind {
         RelationKind::Table | RelationKind::MaterializedView => {
-            StreamNode::Scan { relation: relation.object, name, key: relation.key.clone(), project }
+            let is_table = relation.kind == RelationKind::Table;
+            StreamNode::Scan { relation: relation.object, name, is_table, key: relation.key.clone(), project }
         }
         RelationKind::Source => StreamNode::Source { source: relation.object, name, project },
         RelationKind::Given => return Err(Error::internal("a job over rows of a statement")),

@@ -33,12 +33,12 @@ fn q4_exchanges_for_the_join_and_each_aggregate_only() {
       Fragment 1
         1: Source 16412 [0, 2, 3]  id=a531c7a20f6a7789
       Fragment 2
-        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=ac58df9de9dfc554
+        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=cc3815a10f628670
       Fragment 3
-        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=a5f97d218089519e
-        4: Calc { 2 columns } <- 3  id=f70107be925d7d78
+        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=b92df115afe5b0eb
+        4: Calc { 2 columns } <- 3  id=6cb56c595bb12f99
       Fragment 4
-        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=5d6cfedd5be033de
+        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=823331200654afb0
       Output relation 16500
     "#);
 }

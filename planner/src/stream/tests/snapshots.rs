@@ -53,7 +53,7 @@ fn join_of_two_tables() {
         .unwrap();
     assert_snapshot!(stream_text(query), @"
     StreamMaterialize { m: [c1, c2, c3], key: [c1] }  mode=retract key=[0] dist=by[0] state=none
-      StreamHashJoin { on: [id = id], filter: v < w, output: [id, s, w] }  mode=retract key=[0] dist=by[0] state=the rows of both inputs
+      StreamHashJoin { on: [id = id], filter: v < w, right rows: shared arrangement of u by [id], output: [id, s, w] }  mode=retract key=[0] dist=by[0] state=the rows of the left input
         StreamScan { t: [id, v, s] }  mode=retract key=[0] dist=any state=none
         StreamScan { u: [id, w] }  mode=retract key=[0] dist=any state=none
     ");
@@ -184,7 +184,7 @@ fn in_subquery_over_a_key_needs_no_distinct() {
         scan("t").filter(in_subquery(col("t.id"), ids.into())).unwrap().project([col("t.s")]).unwrap();
     assert_snapshot!(stream_text(query), @"
     StreamMaterialize { m: [c1], key: none }  mode=retract key=none dist=by[0] state=none
-      StreamHashJoin { on: [id = id], output: [s] }  mode=retract key=none dist=any state=the rows of both inputs
+      StreamHashJoin { on: [id = id], right rows: shared arrangement of u by [id], output: [s] }  mode=retract key=none dist=any state=the rows of the left input
         StreamScan { t: [id, s] }  mode=retract key=[0] dist=any state=none
         StreamScan { u: [id] }  mode=retract key=[0] dist=any state=none
     ");
