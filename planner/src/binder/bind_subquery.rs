@@ -68,9 +68,11 @@ impl Binder<'_> {
         let ((relation, column), name) = self.bind_single_column(query, cx)?;
         let item = Typed::new(Expr::Column(column.column), column.ty, None);
         let (left, right) = self.comparable(operand, item, position)?;
+        let is_expression = matches!(relation.plan.head_output_expr(), Ok(Some(_)));
         let plan = match right {
-            Expr::Column(_) => relation.plan,
+            Expr::Column(_) if is_expression => relation.plan,
             right => {
+                // DataFusion asks for the expression, which VALUES has not.
                 let name = format!("item{name}");
                 LogicalPlanBuilder::from(relation.plan)
                     .project(vec![right.alias(name)])

@@ -5,6 +5,7 @@
 //!   doubles the work at each level of nested calls: forty of them never end. Weir reads the name alone.
 //! - `a IS DISTINCT FROM b AND c` ends b before AND.
 //! - `BETWEEN SYMMETRIC` is known; as in PostgreSQL, it is read as both orders of the bounds.
+//! - `(VALUES (1))` is a subquery, not a call of a function VALUES.
 //! - A table may be an argument of a function: see [`super::table_argument`].
 
 use std::any::TypeId;
@@ -13,6 +14,7 @@ use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 use super::table_argument::{parse_partition_by, parse_table, peek_partition_by};
 
@@ -40,7 +42,7 @@ impl Dialect for WeirDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        parse_table(parser)
+        parse_values_query(parser).or_else(|| parse_table(parser))
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
@@ -143,4 +145,16 @@ impl WeirDialect {
             false => either,
         })
     }
+}
+
+/// `(VALUES …)`, if it is next.
+fn parse_values_query(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    let [open, values] = parser.peek_tokens_ref();
+    let is_values = matches!(&values.token, Token::Word(word) if word.keyword == Keyword::VALUES);
+    if open.token != Token::LParen || !is_values {
+        return None;
+    }
+    parser.next_token();
+    let query = parser.parse_query();
+    Some(query.and_then(|query| parser.expect_token(&Token::RParen).map(|_| Expr::Subquery(query))))
 }
