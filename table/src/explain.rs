@@ -18,7 +18,9 @@ use weir_catalog::{Object, ObjectKind};
 use weir_common::{Error, JobId, ObjectId, Result, SqlState};
 use weir_exec::error::from_datafusion;
 use weir_planner::bound::{BoundCreateSink, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
-use weir_planner::explain::{job_json, logical_json, render_job, render_logical, render_stream, stream_json};
+use weir_planner::explain::{
+    job_json, logical_json, render_intervals, render_job, render_logical, render_stream, stream_json,
+};
 use weir_planner::rules::DisabledRules;
 use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, into_table, plan_job};
 use weir_planner::{BindContext, BoundStatement};
@@ -117,7 +119,7 @@ fn physical_lines(plan: &dyn ExecutionPlan, options: ExplainOptions) -> Vec<Stri
         true => DisplayableExecutionPlan::with_metrics(plan),
         false => DisplayableExecutionPlan::new(plan),
     };
-    display.indent(false).to_string().lines().map(str::to_string).collect()
+    display.indent(false).to_string().lines().map(render_intervals).collect()
 }
 
 fn running_plan(object: &Object) -> Result<&[u8]> {

@@ -125,7 +125,7 @@ fn render_decimal(unscaled: i128, ty: &DataType) -> String {
     format!("{sign}{whole}{point}{fraction}")
 }
 
-fn render_interval(months: i32, days: i32, nanos: i64) -> String {
+pub(super) fn render_interval(months: i32, days: i32, nanos: i64) -> String {
     let seconds = nanos as f64 / 1e9;
     let parts = [(months != 0, format!("{months} months")), (days != 0, format!("{days} days"))];
     let mut parts: Vec<String> = parts.into_iter().filter_map(|(keep, part)| keep.then_some(part)).collect();

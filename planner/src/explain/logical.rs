@@ -5,6 +5,7 @@
 use datafusion::logical_expr::LogicalPlan;
 use serde_json::{Value, json};
 
+use crate::explain::expr::render_interval;
 use crate::explain::indent;
 
 /// A line for each node, inputs indented below.
@@ -50,6 +51,9 @@ fn clean(text: &str) -> String {
 
 /// The literal at the start of the text, and what follows it.
 fn wrapped_literal(text: &str) -> Option<(String, &str)> {
+    if let Some(interval) = interval_literal(text) {
+        return Some(interval);
+    }
     let wrapper =
         WRAPPERS.iter().find(|name| text.starts_with(**name) && text[name.len()..].starts_with('('))?;
     let inner = &text[wrapper.len() + 1..];
@@ -61,9 +65,47 @@ fn wrapped_literal(text: &str) -> Option<(String, &str)> {
     Some((inner[..end].to_string(), &inner[end + 1..]))
 }
 
+/// The text with intervals as SQL writes them.
+pub fn render_intervals(text: &str) -> String {
+    let mut rendered = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(INTERVAL) {
+        rendered.push_str(&rest[..at]);
+        let (literal, after) = interval_literal(&rest[at..])
+            .unwrap_or_else(|| (INTERVAL.to_owned(), &rest[at + INTERVAL.len()..]));
+        rendered.push_str(&literal);
+        rest = after;
+    }
+    rendered + rest
+}
+
+const INTERVAL: &str = "IntervalMonthDayNano";
+
+/// An interval, which DataFusion shows as Rust does, sometimes inside a wrapper.
+fn interval_literal(text: &str) -> Option<(String, &str)> {
+    let bare = text.strip_prefix("IntervalMonthDayNano(\"").unwrap_or(text);
+    let close = if bare.len() < text.len() { " }\")" } else { " }" };
+    let (fields, after) = bare.strip_prefix("IntervalMonthDayNano { months: ")?.split_once(close)?;
+    let (months, fields) = fields.split_once(", days: ")?;
+    let (days, nanos) = fields.split_once(", nanoseconds: ")?;
+    Some((render_interval(months.parse().ok()?, days.parse().ok()?, nanos.parse().ok()?), after))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::clean;
+    use super::{clean, render_intervals};
+
+    #[test]
+    fn intervals_read_like_sql() {
+        let interval = datafusion::scalar::ScalarValue::new_interval_mdn(0, 1, 90_000_000_000);
+        let text = format!("f(a, {})", datafusion::logical_expr::Expr::Literal(interval, None));
+        for rendered in [clean(&text), render_intervals(&text)] {
+            assert_eq!(rendered, "f(a, INTERVAL '1 days 90 seconds')", "{text}");
+        }
+        let physical =
+            "f(IntervalMonthDayNano { months: 1, days: 0, nanoseconds: 0 }, CAST(a AS IntervalMonthDayNano))";
+        assert_eq!(render_intervals(physical), "f(INTERVAL '1 months', CAST(a AS IntervalMonthDayNano))");
+    }
 
     #[test]
     fn literals_lose_their_wrappers() {

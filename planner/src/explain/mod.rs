@@ -12,7 +12,7 @@ mod window;
 
 pub use expr::render_expr;
 pub use job::{job_json, render_job};
-pub use logical::{logical_json, render_logical};
+pub use logical::{logical_json, render_intervals, render_logical};
 pub use stream::{render_stream, stream_json};
 
 /// The indent of a tree's level.
