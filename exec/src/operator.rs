@@ -91,7 +91,8 @@ impl StateReader for NoState {
 
 /// The durable state of one operator, read again while it runs.
 ///
-/// What a checkpoint took is durable at the latest when the next one is taken; until then it may be there or not.
+/// What a checkpoint took is durable at the latest when the next one is taken, unless that one says it is not
+/// ([`StateWriter::is_last_durable`]): then it is with that one. Until then it may be there or not.
 pub trait StateLookup: Send + Sync {
     /// Visits those of the keys that have an entry, by their position; faster when they are in (key group, key) order.
     fn points(
@@ -143,6 +144,8 @@ pub trait StateWriter {
     fn delete(&mut self, table: StateTable, group: KeyGroup, key: &[u8]);
     /// The epoch at whose end the checkpoint is taken.
     fn epoch(&self) -> Epoch;
+    /// Whether what was handed over the last time can be read again. It cannot be sure after a step of a backfill.
+    fn is_last_durable(&self) -> bool;
 }
 
 /// A streaming operator on one worker.

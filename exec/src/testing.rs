@@ -116,6 +116,8 @@ pub struct MemoryState {
     pub writes: usize,
     /// The epoch of the checkpoint that is written.
     epoch: Epoch,
+    /// Whether the checkpoint before it becomes durable with it alone.
+    is_last_held: bool,
 }
 
 impl StateWriter for MemoryState {
@@ -132,6 +134,10 @@ impl StateWriter for MemoryState {
 
     fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    fn is_last_durable(&self) -> bool {
+        !self.is_last_held
     }
 }
 
@@ -159,9 +165,9 @@ impl StateReader for OwnedState<'_> {
 
 /// What operators read again of their durable state.
 #[derive(Default)]
-struct Durable(Mutex<MemoryState>);
+struct DurableState(Mutex<MemoryState>);
 
-impl StateLookup for Durable {
+impl StateLookup for DurableState {
     fn points(
         &self,
         table: StateTable,
@@ -205,7 +211,7 @@ pub struct Harness {
     operators: Vec<Box<dyn Operator>>,
     /// The last checkpoint.
     pub state: MemoryState,
-    durable: Arc<Durable>,
+    durable: Arc<DurableState>,
     restored: bool,
     epoch: Epoch,
     /// Output rows that an operator may make before it must yield.
@@ -214,6 +220,8 @@ pub struct Harness {
     pub output: Vec<ChangeBatch>,
     /// What came at the port of a shared side.
     shared: SharedChanges,
+    /// Whether the last checkpoint becomes durable with the next one.
+    is_held: bool,
 }
 
 impl Harness {
@@ -230,6 +238,7 @@ impl Harness {
             fuel: Output::FUEL,
             output: Vec::new(),
             shared: SharedChanges::default(),
+            is_held: false,
         };
         harness.open(workers)?;
         Ok(harness)
@@ -266,18 +275,22 @@ impl Harness {
 
     /// Writes a checkpoint.
     pub fn checkpoint(&mut self) -> Result<()> {
-        self.durable.0.lock().clone_from(&self.state);
+        self.state.is_last_held = std::mem::take(&mut self.is_held);
+        if !self.state.is_last_held {
+            self.durable.0.lock().clone_from(&self.state);
+        }
         self.state.epoch = self.epoch.previous();
         self.operators.iter_mut().try_for_each(|operator| operator.checkpoint(&mut self.state))
     }
 
     /// Writes a checkpoint, after which operators shed state. What they read again is as of this checkpoint if it
-    /// `is_durable` already, else as of the one before; so are the rows of a shared side.
-    pub fn shed(&mut self, is_durable: bool) -> Result<()> {
-        self.shared.stay(!is_durable);
+    /// is durable already, else as of an earlier one; so are the rows of a shared side.
+    pub fn shed(&mut self, durable: Durable) -> Result<()> {
+        self.shared.stay(durable != Durable::AtOnce);
         self.checkpoint()?;
         self.shared.stay(false);
-        if is_durable {
+        self.is_held = durable == Durable::WithNext;
+        if durable == Durable::AtOnce {
             self.durable.0.lock().clone_from(&self.state);
         }
         self.operators.iter_mut().try_for_each(|operator| operator.shed())
@@ -338,8 +351,23 @@ pub enum Step {
     Epoch,
     /// Ends the epoch, writes a checkpoint and starts anew with this many workers.
     Restart(usize),
-    /// Ends the epoch, writes a checkpoint and sheds state; whether the checkpoint is durable at once.
-    Shed(bool),
+    /// Ends the epoch, writes a checkpoint and sheds state.
+    Shed(Durable),
+}
+
+/// From when on a checkpoint can be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    AtOnce,
+    /// From the next one on.
+    BeforeNext,
+    /// With the next one: a step of a backfill that not everybody has taken.
+    WithNext,
+}
+
+impl Durable {
+    /// All of them, to choose from.
+    pub const ALL: [Durable; 3] = [Durable::AtOnce, Durable::BeforeNext, Durable::WithNext];
 }
 
 /// A run of an operator beside a naive model of it.
@@ -372,8 +400,8 @@ impl DeltaCheck<'_> {
                 Step::Delete(..) => {}
                 Step::Epoch | Step::Restart(_) | Step::Shed(_) => self.end_epoch(&mut pending, &present)?,
             }
-            if let Step::Shed(is_durable) = step {
-                self.harness.shed(*is_durable)?;
+            if let Step::Shed(durable) = step {
+                self.harness.shed(*durable)?;
             }
             if let Step::Restart(workers) = step {
                 self.harness.restart(*workers)?;

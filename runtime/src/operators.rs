@@ -133,12 +133,19 @@ fn group_of(engine: &Engine, worker: usize) -> Result<KeyGroup> {
     groups.next().ok_or_else(|| weir_common::Error::internal("a worker without a key group"))
 }
 
+/// A checkpoint that is taken.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    pub epoch: Epoch,
+    pub is_last_durable: bool,
+}
+
 /// The dirty state of a fragment's operators; `graph_nodes` are the graph positions of the first host nodes, which the
 /// output node may follow; the last fragment adds the letters of its worker. Operators with more state than
 /// `state_memory_bytes` let go of some.
 pub fn dump(
     job: &Job,
-    epoch: Epoch,
+    taken: Taken,
     graph_nodes: &[usize],
     nodes: &mut [HostNode],
     letters_of: Option<usize>,
@@ -147,13 +154,13 @@ pub fn dump(
     let mut writes = WriteBatch::default();
     for (i, node) in nodes.iter_mut().enumerate() {
         let operator = graph_nodes.get(i).map_or(OUTPUT, |n| job.graph.nodes[*n].id);
-        node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, epoch, &mut writes))?;
+        node.operator.checkpoint(&mut DumpWriter::new(job.id, operator, taken, &mut writes))?;
         if node.operator.memory_bytes() > state_memory_bytes {
             node.operator.shed()?;
         }
     }
     if let Some(worker) = letters_of {
-        job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, epoch, &mut writes))?;
+        job.letters.checkpoint(worker, &mut DumpWriter::new(job.id, LETTERS, taken, &mut writes))?;
     }
     Ok(writes)
 }
@@ -161,7 +168,7 @@ pub fn dump(
 struct DumpWriter<'a> {
     job: JobId,
     operator: OperatorId,
-    epoch: Epoch,
+    taken: Taken,
     writes: &'a mut WriteBatch,
     /// The table and key group of the last entry, and what their keys begin with.
     at: Option<(StateTable, KeyGroup)>,
@@ -169,8 +176,8 @@ struct DumpWriter<'a> {
 }
 
 impl<'a> DumpWriter<'a> {
-    fn new(job: JobId, operator: OperatorId, epoch: Epoch, writes: &'a mut WriteBatch) -> DumpWriter<'a> {
-        DumpWriter { job, operator, epoch, writes, at: None, prefix: Vec::new() }
+    fn new(job: JobId, operator: OperatorId, taken: Taken, writes: &'a mut WriteBatch) -> DumpWriter<'a> {
+        DumpWriter { job, operator, taken, writes, at: None, prefix: Vec::new() }
     }
 
     fn enter(&mut self, table: StateTable, group: KeyGroup) {
@@ -193,7 +200,11 @@ impl StateWriter for DumpWriter<'_> {
     }
 
     fn epoch(&self) -> Epoch {
-        self.epoch
+        self.taken.epoch
+    }
+
+    fn is_last_durable(&self) -> bool {
+        self.taken.is_last_durable
     }
 }
 

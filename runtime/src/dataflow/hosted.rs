@@ -15,7 +15,7 @@ use crate::fragments::Fragment;
 use crate::host::{FragmentHost, HostNode, HostSink, Progress};
 use crate::job::{Beginning, Job};
 use crate::moment::Moment;
-use crate::operators::{build_host, dump};
+use crate::operators::{Taken, build_host, dump};
 
 /// When memory is tight, an operator keeps so much state on a worker, and reads again what else it needs.
 const TIGHT_STATE_BYTES: usize = 1 << 20;
@@ -41,6 +41,8 @@ pub struct Hosted {
     /// Checkpoints up to here were handed to the host.
     declared: Moment,
     state_bytes: i64,
+    /// Whether the last checkpoint was of a step of a backfill.
+    was_step: bool,
 }
 
 impl Hosted {
@@ -72,6 +74,7 @@ impl Hosted {
             done: Vec::new(),
             declared: Moment::end_of(job.start.epoch.previous()),
             state_bytes: 0,
+            was_step: false,
         }
     }
 
@@ -182,7 +185,12 @@ impl HostSink for Hosted {
             _ => configured.min(TIGHT_STATE_BYTES),
         };
         let letters_of = self.is_last.then_some(self.worker);
-        let writes = dump(&self.job, moment.epoch(), &self.nodes, nodes, letters_of, state_memory_bytes)?;
+        // A step is durable before the next one opens; but what is not a step does not wait for those who take none.
+        let is_step = moment != Moment::end_of(moment.epoch());
+        let is_last_durable = is_step || !self.was_step;
+        self.was_step = is_step;
+        let taken = Taken { epoch: moment.epoch(), is_last_durable };
+        let writes = dump(&self.job, taken, &self.nodes, nodes, letters_of, state_memory_bytes)?;
         let (job, part) = (self.job.id, (self.number, self.worker));
         self.engine.checkpoint_event(CheckpointEvent::Dump { job, moment, part, writes });
         Ok(())

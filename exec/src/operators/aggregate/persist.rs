@@ -36,12 +36,25 @@ impl Aggregate {
                 values.checkpoint(&self.keys, value_table(c)?, state)?;
             }
         }
-        self.forget_deleted();
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
+        match state.is_last_durable() {
+            true => self.forget_deleted(),
+            false => {
+                (written, deleted) = (std::mem::take(&mut self.written), std::mem::take(&mut self.deleted))
+            }
+        }
         let dirty = std::mem::take(&mut self.dirty);
         let (live, dead): (Vec<u32>, Vec<u32>) = dirty.into_iter().partition(|id| self.is_live(*id));
         self.write_groups(&live, state)?;
         self.delete_groups(&dead, state)?;
-        (self.written, self.deleted) = (live, dead);
+        let with = |mut ids: Vec<u32>, before: Vec<u32>, flag: u8| {
+            ids.extend(before.into_iter().filter(|id| self.flags[*id as usize] == flag));
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let (written, deleted) = (with(live, written, PERSISTED), with(dead, deleted, ABSENT));
+        (self.written, self.deleted) = (written, deleted);
         Ok(())
     }
 

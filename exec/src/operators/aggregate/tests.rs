@@ -9,7 +9,7 @@ use weir_common::SqlState;
 
 use super::*;
 use crate::spec::{AggregateFunction, NodeSpec, OperatorSpec};
-use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
+use crate::testing::{DeltaCheck, Durable, Harness, Net, Row, Step, changes, net};
 
 const AVG: DataType = DataType::Decimal128(38, 20);
 
@@ -132,7 +132,7 @@ fn steps(deletes: u32) -> impl Strategy<Value = Vec<Step>> {
         deletes => any::<usize>().prop_map(|at| Step::Delete(0, at)),
         2 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
-        1 => any::<bool>().prop_map(Step::Shed),
+        1 => prop::sample::select(&Durable::ALL[..]).prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }
@@ -318,10 +318,10 @@ fn memory_shrinks_when_groups_are_let_go() {
     let rows = |keys: std::ops::Range<i64>| keys.map(|key| format!("+ {key} 1\n")).collect::<String>();
     epoch(&mut sums, &rows(0..20_000), &value).unwrap();
     let full = sums.memory_bytes();
-    sums.shed(false).unwrap();
+    sums.shed(Durable::BeforeNext).unwrap();
     assert!(sums.memory_bytes() >= full / 2, "what the checkpoint wrote may not be readable yet");
     epoch(&mut sums, &rows(0..100), &value).unwrap();
-    sums.shed(false).unwrap();
+    sums.shed(Durable::BeforeNext).unwrap();
     assert!(sums.memory_bytes() < full / 20, "{} of {full}", sums.memory_bytes());
     epoch(&mut sums, &rows(50..150), &value).unwrap();
     let types = [DataType::Int64, DataType::Decimal128(38, 0)];

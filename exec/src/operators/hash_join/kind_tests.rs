@@ -6,7 +6,7 @@ use weir_common::ObjectId;
 use super::*;
 use crate::expr::{BinaryOp, ScalarExpr};
 use crate::spec::{ChangelogMode, JoinKind, SharedSide};
-use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
+use crate::testing::{DeltaCheck, Durable, Harness, Net, Row, Step, changes, net};
 
 const KINDS: [JoinKind; 7] = [
     JoinKind::Inner,
@@ -115,7 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         7 => (0usize..2, any::<usize>()).prop_map(|(port, at)| Step::Delete(port, at)),
         3 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
-        2 => any::<bool>().prop_map(Step::Shed),
+        2 => prop::sample::select(&Durable::ALL[..]).prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }

@@ -186,7 +186,7 @@ impl Operator for HashJoin {
 
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
         self.persist(state)?;
-        self.settle();
+        self.settle(state.is_last_durable());
         self.renew(state.epoch())
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Residence {
     pub flags: Vec<u8>,
     /// Keys with the flag `TOUCHED`.
     touched: Vec<u32>,
-    /// Keys that the last checkpoint wrote rows of, or deleted some.
+    /// Keys that the last checkpoint wrote rows of, or deleted some; those of the one before too while it is not durable.
     settled: Vec<u32>,
 }
 
@@ -125,9 +125,14 @@ impl HashJoin {
         Ok(())
     }
 
-    /// A checkpoint was taken: frees the keys that have been without rows since the one before.
-    pub(super) fn settle(&mut self) {
-        let touched = std::mem::take(&mut self.residence.touched);
+    /// A checkpoint was taken: frees the keys that have been without rows since the one before, if that is durable.
+    pub(super) fn settle(&mut self, is_last_durable: bool) {
+        let mut touched = std::mem::take(&mut self.residence.touched);
+        if !is_last_durable {
+            touched.append(&mut self.residence.settled);
+            touched.sort_unstable();
+            touched.dedup();
+        }
         let before = std::mem::replace(&mut self.residence.settled, touched);
         for id in before {
             let flags = &mut self.residence.flags[id as usize];

@@ -6,7 +6,7 @@ use super::*;
 use crate::expr::{BinaryOp, ScalarExpr};
 use crate::operators::BATCH_ROWS;
 use crate::spec::{ChangelogMode, JoinKind};
-use crate::testing::{DeltaCheck, Harness, Net, Row, Step, changes, net};
+use crate::testing::{DeltaCheck, Durable, Harness, Net, Row, Step, changes, net};
 
 const INTS: [DataType; 3] = [DataType::Int64, DataType::Int64, DataType::Int64];
 
@@ -73,7 +73,7 @@ fn steps(deletes: u32) -> impl Strategy<Value = Vec<Step>> {
         deletes => (0usize..2, any::<usize>()).prop_map(|(port, at)| Step::Delete(port, at)),
         2 => Just(Step::Epoch),
         1 => (1usize..4).prop_map(Step::Restart),
-        2 => any::<bool>().prop_map(Step::Shed),
+        2 => prop::sample::select(&Durable::ALL[..]).prop_map(Step::Shed),
     ];
     prop::collection::vec(step, 0..80)
 }
