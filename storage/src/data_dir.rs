@@ -188,7 +188,7 @@ mod tests {
         drop(DataDir::open(dir.path())?);
         let format = dir.path().join("FORMAT");
         let whole = fs::read(&format).expect("a format file");
-        for version in [1, 3] {
+        for version in [1, FORMAT - 1, FORMAT + 1] {
             let line = if version == 1 { format!("{FORMAT_PREFIX}1") } else { format_line(version) };
             fs::write(&format, line).expect("a written file");
             let error = DataDir::open(dir.path()).expect_err("another format");

@@ -4,15 +4,16 @@
 //! it; [`subquery`] collects all of them, those that queries inside it name too, so that each level knows what is
 //! still free. Invariant: columns have unique names, so a reference is free in a plan that does not make its column.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result as DfResult, Spans};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, FetchType, JoinType, LogicalPlan, Operator, SkipType, Subquery,
+    BinaryExpr, Distinct, Expr, FetchType, Filter, JoinType, LogicalPlan, Operator, SkipType, Subquery,
 };
 
 use super::single_value::SINGLE_VALUE;
@@ -130,7 +131,36 @@ pub(crate) fn reaches_through(subquery: &Subquery) -> bool {
 /// join, which changes nothing only where rows are chosen, renamed or paired on the way.
 pub(crate) fn makes_semi_join(subquery: &Subquery, is_exists: bool) -> bool {
     let free = outer_columns(subquery);
-    free.is_empty() || (!reaches_through(subquery) && pulls_up(&subquery.subquery, is_exists))
+    let plan = &subquery.subquery;
+    free.is_empty()
+        || (!reaches_through(subquery) && names_are_clear(plan, is_exists) && pulls_up(plan, is_exists))
+}
+
+/// Whether no two columns that DataFusion takes to the join have the same name: there they all get the same qualifier.
+fn names_are_clear(plan: &LogicalPlan, is_exists: bool) -> bool {
+    let mut taken: HashMap<String, Expr> = HashMap::new();
+    if let LogicalPlan::Projection(projection) = plan
+        && !is_exists
+    {
+        // What is compared with the operand of IN.
+        let compared = |(field, expr): (&Arc<Field>, &Expr)| (field.name().clone(), expr.clone().unalias());
+        taken.extend(projection.schema.fields().iter().zip(&projection.expr).map(compared));
+    }
+    let mut is_clear = true;
+    let mut take = |column: &Column, filter: &Filter| {
+        let other = |c: &Column| c.name == column.name && c != column;
+        let before = taken.insert(column.name.clone(), Expr::Column(column.clone()));
+        is_clear &= !filter.input.schema().columns().iter().any(other)
+            && before.is_none_or(|before| before == Expr::Column(column.clone()));
+    };
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            let moved = split_conjunction(&filter.predicate).into_iter().filter(|e| e.contains_outer());
+            moved.flat_map(Expr::column_refs).for_each(|column| take(column, filter));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    is_clear
 }
 
 fn pulls_up(plan: &LogicalPlan, is_exists: bool) -> bool {
