@@ -7,6 +7,7 @@
 //! Invariant: no rule evaluates a clock. The queries of views hold no volatile or stable function (the lowering
 //! refuses them first), since constant folding would freeze its value.
 
+pub mod column_first;
 pub mod forget;
 pub mod lateral;
 pub mod merge_calc;

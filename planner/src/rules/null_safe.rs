@@ -15,6 +15,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::column_first::ColumnFirst;
 use super::lateral::Lateral;
 
 /// A rule.
@@ -27,7 +28,10 @@ pub fn null_safe(rules: Vec<Rule>) -> Vec<Rule> {
             "extract_equijoin_predicate" => Arc::new(Guarded { rule, is_kept: is_null_safe }),
             // It walks down by itself, and takes several joins at once.
             "eliminate_cross_join" => Arc::new(Guarded { rule, is_kept: holds_null_safe }),
-            "push_down_filter" => Arc::new(Guarded { rule, is_kept: filters_a_row_without_groups }),
+            "push_down_filter" => {
+                let rule = Arc::new(ColumnFirst { rule });
+                Arc::new(Guarded { rule, is_kept: filters_a_row_without_groups })
+            }
             "decorrelate_lateral_join" => Arc::new(Lateral { rule }),
             _ => rule,
         }
