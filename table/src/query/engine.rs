@@ -4,6 +4,7 @@
 //! all batch queries together stay within one memory pool, and take no more of it while the process is close to its
 //! limit; what can spill does, what cannot fails with 53200.
 
+mod offset;
 mod restore;
 
 use std::num::NonZeroUsize;
@@ -27,6 +28,7 @@ use weir_planner::rules::DisabledRules;
 use weir_planner::rules::forget::forgetful;
 use weir_planner::rules::null_safe::{Rule, null_safe};
 
+use self::offset::KeepOffset;
 use self::restore::Restore;
 use super::pool::WatchedPool;
 
@@ -91,11 +93,12 @@ impl BatchEngine {
 }
 
 /// DataFusion's, but for the one that pushes filters down a second time: through a join of which some columns are
-/// wanted it takes a column of one side for that of the same name on the other. Before the check, which is the last,
-/// orders and partitions that were lost are restored.
+/// wanted it takes a column of one side for that of the same name on the other. An OFFSET is held in its order from the
+/// beginning. Before the check, which is the last, orders and partitions that were lost are restored.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules.insert(1.min(rules.len()), Arc::new(KeepOffset));
     rules.insert(rules.len().saturating_sub(1), Arc::new(Restore));
     rules
 }
