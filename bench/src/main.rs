@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 const USAGE: &str =
     "usage: weir-bench nexmark [--events N] [--queries q0,q1,…] [--workers N] [--check-events N]
+                          [--postgres \"host=… port=… user=… dbname=…\"]
        weir-bench lifecycle
        weir-bench tables --postgres \"host=… port=… user=… dbname=…\"
        weir-bench tpch --postgres \"host=… port=… user=… dbname=…\"";

@@ -2,8 +2,10 @@
 //!
 //! For each query a fresh server with default durability is started. Printed: events/s, rows out, CPU seconds,
 //! peak RSS, state bytes, freshness at half of the rate reached. Then, over fewer events that are kept as views
-//! of their rows, the same query runs once as a batch SELECT in the same server: results must be equal.
+//! of their rows, the same query runs once as a batch SELECT in the same server: results must be equal. With `--postgres
+//! "host=… port=… user=… dbname=…"` it also runs once in that PostgreSQL, over the same rows, and must give the same, but for trailing zeros.
 
+mod postgres;
 mod queries;
 
 use std::error::Error;
@@ -27,6 +29,7 @@ pub struct Options {
     check_events: u64,
     workers: Option<usize>,
     queries: Vec<&'static Query>,
+    postgres: Option<String>,
 }
 
 impl Options {
@@ -37,6 +40,7 @@ impl Options {
             check_events: 200_000,
             workers: None,
             queries: QUERIES.iter().collect(),
+            postgres: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -45,6 +49,7 @@ impl Options {
             match name.as_str() {
                 "--events" => options.events = number()?,
                 "--check-events" => options.check_events = number()?,
+                "--postgres" => options.postgres = Some(value),
                 "--workers" => options.workers = Some(number()? as usize),
                 "--queries" => {
                     let find =
@@ -66,15 +71,15 @@ pub async fn run(options: Options) -> Outcome<()> {
         options.workers.map_or("cores".into(), |n| n.to_string())
     );
     println!(
-        "| query | events/s | seconds | rows out | CPU s | peak RSS MiB | state MiB | fresh p50/p99 ms | batch s | stream/batch | equal |"
+        "| query | events/s | seconds | rows out | CPU s | peak RSS MiB | state MiB | fresh p50/p99 ms | batch s | stream/batch | PostgreSQL s | equal |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for query in &options.queries {
         let speed = measure(query, &options).await?;
         let fresh = freshness(query, &options, speed.events_a_second / 2.0).await?;
         let check = check(query, &options).await?;
         println!(
-            "| {} | {:.0} | {:.2} | {} | {:.2} | {:.0} | {:.1} | {:.0}/{:.0} | {:.3} | {:.2} | {} |",
+            "| {} | {:.0} | {:.2} | {} | {:.2} | {:.0} | {:.1} | {:.0}/{:.0} | {:.3} | {:.2} | {} | {} |",
             query.name,
             speed.events_a_second,
             speed.seconds,
@@ -86,10 +91,11 @@ pub async fn run(options: Options) -> Outcome<()> {
             fresh.1,
             check.batch_seconds,
             check.stream_seconds / check.batch_seconds,
+            check.postgres_seconds.map_or("–".into(), |seconds| format!("{seconds:.3}")),
             check.equal
         );
         if !check.equal {
-            return Err(format!("{}: the view differs from the batch query", query.name).into());
+            return Err(format!("{}: the view differs from the query", query.name).into());
         }
     }
     Ok(())
@@ -159,6 +165,7 @@ async fn freshness(query: &Query, options: &Options, rate: f64) -> Outcome<(f64,
 struct Check {
     batch_seconds: f64,
     stream_seconds: f64,
+    postgres_seconds: Option<f64>,
     equal: bool,
 }
 
@@ -181,8 +188,14 @@ async fn check(query: &Query, options: &Options) -> Outcome<Check> {
     let start = Instant::now();
     let expected = sorted(rows(client, &batch).await?);
     let batch_seconds = start.elapsed().as_secs_f64();
-    let equal = expected == sorted(rows(client, "SELECT * FROM q").await?);
-    Ok(Check { batch_seconds, stream_seconds, equal })
+    let mut equal = expected == sorted(rows(client, "SELECT * FROM q").await?);
+    let mut postgres_seconds = None;
+    if let Some(connect) = options.postgres.as_ref().filter(|_| query.is_known_to_postgres()) {
+        let (seconds, found) = postgres::answer(query, client, connect).await?;
+        equal &= postgres::without_zeros(found) == postgres::without_zeros(expected);
+        postgres_seconds = Some(seconds);
+    }
+    Ok(Check { batch_seconds, stream_seconds, postgres_seconds, equal })
 }
 
 async fn create_sources(client: &Client, query: &Query, events: u64, rate: Option<u64>) -> Outcome<()> {
@@ -193,7 +206,7 @@ async fn create_sources(client: &Client, query: &Query, events: u64, rate: Optio
         );
         client.batch_execute(&sql).await?;
     }
-    Ok(())
+    query.create_side_tables(client).await
 }
 
 /// Waits until every source is read to its end and every job has taken it in.

@@ -1,0 +1,101 @@
+//! The queries of Nexmark as materialized views over its sources: each equals the same query over the sources' rows, with any
+//! number of workers, while events come, and when the server was killed in between.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use support::{Server, eventually, first_value, rows};
+use tokio_postgres::Client;
+
+const EVENTS: u64 = 15_000;
+/// Bids among them.
+const BIDS: u64 = EVENTS / 50 * 46;
+/// Events a second where the server is killed: the events last about as long as three of its lives.
+const RATE: u64 = 6_000;
+const SOURCES: [&str; 3] = ["person", "auction", "bid"];
+
+/// The table that q13 joins.
+const SIDE_INPUT: &str = "CREATE TABLE side_input (key bigint PRIMARY KEY, value text); \
+    INSERT INTO side_input SELECT i, 'value-' || i FROM generate_series(0, 9999) AS i";
+
+#[tokio::test]
+async fn each_view_equals_its_query() {
+    for workers in ["1", "3"] {
+        let server = Server::start_with(&["--workers", workers]);
+        let client = server.connect().await;
+        create(&client, "").await;
+        eventually(&client, "SELECT count(*) FROM bid_rows", |bids| bids == BIDS.to_string()).await;
+        compare(&client, workers).await;
+    }
+}
+
+#[tokio::test]
+async fn each_view_equals_its_query_through_crashes() {
+    let mut server = Server::start_with(&["--workers", "2"]);
+    create(&server.connect().await, &format!(", rate = '{RATE}'")).await;
+    for share in [4, 2] {
+        let client = server.connect().await;
+        let is_enough = |bids: &str| bids.parse::<u64>().is_ok_and(|bids| bids >= BIDS / share);
+        eventually(&client, "SELECT count(*) FROM bid_rows", is_enough).await;
+        server.crash_and_restart();
+    }
+    let client = server.connect().await;
+    for (name, query) in queries() {
+        let view = format!("SELECT * FROM {name}");
+        let query = over_rows(&format!(
+            "SELECT count(*) FROM (({view} EXCEPT ALL ({query})) UNION ALL (({query}) EXCEPT ALL {view})) AS different"
+        ));
+        assert_eq!(first_value(&client, &query).await, "0", "{name} while events come");
+    }
+    eventually(&client, "SELECT count(*) FROM bid_rows", |bids| bids == BIDS.to_string()).await;
+    compare(&client, "2").await;
+}
+
+/// The sources, views of their rows, and a view of each query.
+async fn create(client: &Client, options: &str) {
+    client.batch_execute(SIDE_INPUT).await.unwrap();
+    for source in SOURCES {
+        let create = format!(
+            "CREATE SOURCE {source} WITH (connector = 'nexmark', table = '{source}', events = '{EVENTS}'{options}); \
+             CREATE MATERIALIZED VIEW {source}_rows AS SELECT * FROM {source}"
+        );
+        client.batch_execute(&create).await.unwrap();
+    }
+    for (name, query) in queries() {
+        let created = client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")).await;
+        created.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    }
+}
+
+async fn compare(client: &Client, workers: &str) {
+    for (name, query) in queries() {
+        let mut view = rows(client, &format!("SELECT * FROM {name}")).await;
+        let mut expected = rows(client, &over_rows(&query)).await;
+        view.sort();
+        expected.sort();
+        assert!(!expected.is_empty(), "{name} has no rows");
+        let different = view.iter().zip(&expected).find(|(view, query)| view != query);
+        assert_eq!(different, None, "{name}, {workers} workers");
+        assert_eq!(view.len(), expected.len(), "{name}, {workers} workers");
+    }
+}
+
+/// A query in which the sources' names stand for their rows.
+fn over_rows(query: &str) -> String {
+    let rows = SOURCES.map(|source| format!("{source} AS (SELECT * FROM {source}_rows)"));
+    format!("WITH {} {query}", rows.join(", "))
+}
+
+/// Name and text of each query, but for q12, whose windows are of processing time.
+fn queries() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nexmark");
+    let query = |number: u32| {
+        let name = format!("q{number:02}");
+        let text = std::fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap();
+        (name, text)
+    };
+    (0..=22).filter(|number| *number != 12).map(query).collect()
+}
