@@ -11,6 +11,7 @@ use crate::functions::reg::quote_identifier;
 use crate::index_entry::IndexEntry;
 use crate::object::{
     ColumnDef, Generation, IdentityKind, Object, ObjectKind, SequenceDef, SinkDef, SourceDef, TableDef,
+    WatermarkDef,
 };
 use crate::snapshot::{CatalogSnapshot, PUBLIC};
 
@@ -26,7 +27,9 @@ pub fn home_form(catalog: &CatalogSnapshot, object: &Object) -> String {
         ObjectKind::Index(_) => index_form(catalog, object),
         ObjectKind::View(view) => format!("CREATE VIEW {name} AS\n{};", query(&view.query_sql)),
         ObjectKind::MaterializedView(view) => {
-            format!("CREATE MATERIALIZED VIEW {name} AS\n{}{};", query(&view.query_sql), on_error(object))
+            let (options, emission) = (&view.options_sql, &view.emission_sql);
+            let (query, on_error) = (query(&view.query_sql), on_error(object));
+            format!("CREATE MATERIALIZED VIEW {name}{options} AS\n{query}{emission}{on_error};")
         }
         ObjectKind::Source(source) => {
             let policy = on_error(object);
@@ -83,6 +86,8 @@ fn table_body(catalog: &CatalogSnapshot, object: &Object, table: &TableDef) -> S
     lines.extend(table.checks.iter().map(|check| {
         format!("CONSTRAINT {} CHECK ({})", quote_identifier(&check.name), check.condition_sql)
     }));
+    let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
+    lines.extend(watermark_line(table.watermark.as_ref(), &columns));
     parenthesized(&lines)
 }
 
@@ -143,17 +148,15 @@ fn unique_lines(catalog: &CatalogSnapshot, object: &Object) -> Vec<String> {
     entries.filter_map(line).collect()
 }
 
+fn watermark_line(watermark: Option<&WatermarkDef>, columns: &[Column]) -> Option<String> {
+    let WatermarkDef { column, expression_sql } = watermark?;
+    let column = columns.iter().find(|c| c.id == *column)?;
+    Some(format!("WATERMARK FOR {} AS {expression_sql}", quote_identifier(&column.name)))
+}
+
 fn source_body(source: &SourceDef) -> String {
     let mut lines: Vec<String> = source.columns.iter().map(column_declaration).collect();
-    if let Some(watermark) = &source.watermark
-        && let Some(column) = source.columns.iter().find(|column| column.id == watermark.column)
-    {
-        lines.push(format!(
-            "WATERMARK FOR {} AS {}",
-            quote_identifier(&column.name),
-            watermark.expression_sql
-        ));
-    }
+    lines.extend(watermark_line(source.watermark.as_ref(), &source.columns));
     parenthesized(&lines)
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn table() -> Object {
         key_constraint_name: Some("t_pkey".to_owned()),
         key_index_id: Some(T_PKEY),
         checks: Vec::new(),
+        watermark: None,
     };
     let mut table = Object::new(T, PUBLIC, "t", ROLE, ObjectKind::Table(def));
     table.comment = Some("people".to_owned());
@@ -52,6 +53,9 @@ pub(crate) fn materialized_view() -> Object {
     let def = MaterializedViewDef {
         schema,
         query_sql: "SELECT count(*) AS n FROM v;".to_owned(),
+        options_sql: String::new(),
+        emission_sql: String::new(),
+        watermarks: Vec::new(),
         plan: vec![1, 2],
     };
     Object::new(MV, PUBLIC, "mv", ROLE, ObjectKind::MaterializedView(def)).with_depends_on(vec![V])

@@ -5,8 +5,11 @@ use weir_common::{Error, Result};
 use crate::operator::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::calc::Calc;
+use crate::operators::emit_on_close::EmitOnClose;
 use crate::operators::hash_join::HashJoin;
+use crate::operators::late_filter::LateFilter;
 use crate::operators::session::{Session, are_sessions};
+use crate::operators::temporal_filter::TemporalFilter;
 use crate::operators::tolerant_calc::TolerantCalc;
 use crate::operators::top_n::TopN;
 use crate::operators::union::Union;
@@ -19,6 +22,8 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
     let ports = match &spec.operator {
         OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } | OperatorSpec::Unnest { .. } => 1,
         OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } | OperatorSpec::TolerantCalc { .. } => 1,
+        OperatorSpec::LateFilter { .. } | OperatorSpec::EmitOnClose { .. } => 1,
+        OperatorSpec::TemporalFilter { .. } => 1,
         OperatorSpec::HashJoin { .. } => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
@@ -32,9 +37,15 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::TolerantCalc { filter, project, letters } => {
             Box::new(TolerantCalc::new(filter.as_ref(), project, letters, &spec.inputs[0], &spec.output)?)
         }
-        OperatorSpec::Aggregate { group, calls, input_mode } => {
-            Box::new(Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?)
+        OperatorSpec::Aggregate { group, calls, input_mode, closing } => {
+            let aggregate = Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?;
+            Box::new(aggregate.closing_by(*closing))
         }
+        OperatorSpec::LateFilter { column, letters } => {
+            Box::new(LateFilter::new(*column, letters.as_ref(), &spec.inputs[0])?)
+        }
+        OperatorSpec::EmitOnClose { .. } => Box::new(EmitOnClose::new(spec)?),
+        OperatorSpec::TemporalFilter { .. } => Box::new(TemporalFilter::new(spec)?),
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
         OperatorSpec::TopN { .. } => Box::new(TopN::new(spec)?),
         OperatorSpec::Window { calls, .. } if are_sessions(calls) => Box::new(Session::new(spec)?),

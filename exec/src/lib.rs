@@ -5,6 +5,7 @@
 //!
 //! - [`functions`]: operators, casts, functions and aggregates with PostgreSQL's names, types, results and
 //!   errors, as DataFusion UDFs; [`expr`] is an expression as data, [`compile`] makes it run.
+//! - [`event_time`]: watermarks as data;
 //! - [`operator`]: the contract of a streaming operator; [`spec`] is an operator as data.
 //!
 //! Invariants: no thread, no I/O, no clock; everything is a function of its arguments and state.
@@ -14,6 +15,7 @@
 pub mod build;
 pub mod compile;
 pub mod error;
+pub mod event_time;
 pub mod expr;
 pub mod functions;
 pub mod operator;

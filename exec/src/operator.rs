@@ -1,7 +1,7 @@
 //! `Operator`: the streaming building block, synchronous, pushed into, free of timely and tokio.
 //!
 //! The host (in the runtime) gives an operator one epoch at a time:
-//! `open (on_batch* on_epoch_end checkpoint?)*`. Data of later epochs is kept back by the host. On a fresh job
+//! `open (on_batch* on_watermark? on_epoch_end checkpoint?)*`. Data of later epochs is kept back by the host. On a fresh job
 //! the first epoch's `on_epoch_end` is delivered even if no row arrives, so that a global aggregate can emit
 //! its row. The contract: Σ output deltas = Q(Σ input deltas), for any batching of the input.
 
@@ -32,6 +32,8 @@ pub struct Output {
     pub batches: Vec<ChangeBatch>,
     /// Rows that this call left out under the job's ON ERROR policy.
     pub rejected: Vec<Rejected>,
+    /// Rows that this call left out because they came late.
+    pub late: u64,
     /// Output rows the operator may still make in this call; below zero it yields at the next good moment.
     pub fuel: i64,
 }
@@ -42,7 +44,7 @@ impl Output {
 
     /// An empty output with full fuel.
     pub fn new() -> Output {
-        Output { batches: Vec::new(), rejected: Vec::new(), fuel: Output::FUEL }
+        Output { batches: Vec::new(), rejected: Vec::new(), late: 0, fuel: Output::FUEL }
     }
 
     /// Emits a batch; an empty one vanishes.
@@ -158,6 +160,11 @@ pub trait Operator: Send {
     /// Takes a batch of the current epoch.
     fn on_batch(&mut self, port: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow>;
 
+    /// Event time of what the operator was asked to watch has come this far with the current epoch. Called, when it has
+    /// advanced, right before the epoch's end, and after [`Operator::open`] with what is known then: from the next epoch
+    /// on, rows with an earlier time are late.
+    fn on_watermark(&mut self, _watermark: i64) {}
+
     /// The current epoch is complete on every port: emit what was held back for it.
     fn on_epoch_end(&mut self, _epoch: Epoch, _out: &mut Output) -> Result<Flow> {
         Ok(Flow::Done)
@@ -177,6 +184,11 @@ pub trait Operator: Send {
     /// again when it needs it. Called right after [`Operator::checkpoint`], when memory is tight.
     fn shed(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// The moment of the clock, in microseconds since 1970, at which it has something to do even if no row comes.
+    fn next_deadline(&self) -> Option<i64> {
+        None
     }
 
     /// Bytes of memory that state takes, roughly.

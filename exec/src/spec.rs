@@ -137,7 +137,13 @@ pub enum OperatorSpec {
     Calc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr> },
     /// Output: group columns, then one column a call. Without group columns: always exactly one row.
     /// Also DISTINCT (no calls).
-    Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, input_mode: ChangelogMode },
+    /// With `closing`, the position of a group column, groups end when event time has passed it, and are forgotten.
+    Aggregate {
+        group: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        input_mode: ChangelogMode,
+        closing: Option<usize>,
+    },
     /// Join: rows with equal keys that pass `filter` (over left columns, then right ones). A NULL key equals
     /// nothing, where `null_equal` is set NULL. Output: the columns at `project` of (left columns, right columns,
     /// mark); only a join that makes pairs has right columns, only a mark join the mark.
@@ -151,6 +157,8 @@ pub enum OperatorSpec {
         left_mode: ChangelogMode,
         right_mode: ChangelogMode,
         shared: Option<Box<SharedSide>>,
+        /// Of each side: when its rows are forgotten.
+        closing: [Option<RowClosing>; 2],
     },
     /// All rows of all inputs (UNION ALL).
     Union,
@@ -159,7 +167,8 @@ pub enum OperatorSpec {
     /// (input columns, an element of each list).
     Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
     /// The first rows of each partition in an order; rows equal in it are ordered by all their columns. Output: the
-    /// input's columns at `project`, then, if `numbered`, the row's number (Int64).
+    /// input's columns at `project`, then, if `numbered`, the row's number (Int64). With `closing`, the position of a
+    /// partition column, partitions end when event time has passed it, and are forgotten.
     TopN {
         partition: Vec<usize>,
         order: Vec<SortColumn>,
@@ -167,13 +176,35 @@ pub enum OperatorSpec {
         project: Vec<usize>,
         numbered: bool,
         input_mode: ChangelogMode,
+        closing: Option<usize>,
     },
     /// Window functions over the rows of each partition in an order; rows equal in it are ordered by all their
     /// columns. Output: the input's columns at `project`, then one column a call. Calls of `session_start` and
     /// `session_end` (all or none of them) are SESSION windows, which have an operator of their own.
-    Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
+    Window {
+        partition: Vec<usize>,
+        order: Vec<SortColumn>,
+        calls: Vec<WindowCall>,
+        project: Vec<usize>,
+        closing: Option<usize>,
+    },
+    /// Leaves out rows that event time has passed in a column.
+    LateFilter { column: usize, letters: Option<Letters> },
+    /// Rows that show from the moment in one column until that in another, by the clock. Output: the input's columns at
+    /// `project`. Rows with equal columns at `partition` are on one worker.
+    TemporalFilter { partition: Vec<usize>, from: Option<usize>, until: Option<usize>, project: Vec<usize> },
+    /// Holds rows back until event time has passed their column `time`, then emits them for good. Rows with equal
+    /// columns at `partition` are on one worker.
+    EmitOnClose { partition: Vec<usize>, time: usize },
     /// As Calc, of a job that leaves out rows whose expressions fail.
     TolerantCalc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr>, letters: Letters },
+}
+
+/// A row is forgotten when event time has come more than so far beyond a column of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowClosing {
+    pub column: usize,
+    pub keep_micros: i64,
 }
 
 /// Where rows that are left out go, and how they are written down.

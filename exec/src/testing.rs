@@ -263,6 +263,11 @@ impl Harness {
         Ok(())
     }
 
+    /// Event time has come this far with the current epoch.
+    pub fn advance(&mut self, watermark: i64) {
+        self.operators.iter_mut().for_each(|operator| operator.on_watermark(watermark));
+    }
+
     /// Ends the epoch on every worker.
     pub fn end_epoch(&mut self) -> Result<()> {
         let epoch = self.epoch;

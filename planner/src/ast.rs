@@ -203,6 +203,7 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     pub columns: Vec<ColumnDef>,
     pub constraints: Vec<TableConstraint>,
+    pub watermark: Option<Watermark>,
     pub options: Options,
 }
 
@@ -266,6 +267,34 @@ pub struct CreateView {
     pub query_sql: String,
     /// Of a materialized view.
     pub on_error: OnError,
+    pub emission: Emission,
+}
+
+/// `WITH (allowed_lateness = …)` before a materialized view's query, and what may come behind it: `EMIT …`,
+/// `LATE INTO table`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Emission {
+    pub on_close: bool,
+    pub late_into: Option<ObjectName>,
+    pub lateness: Option<String>,
+}
+
+impl Emission {
+    /// As SQL text: what stands before AS, and what stands behind the query.
+    pub(crate) fn to_sql(&self) -> [String; 2] {
+        let lateness = self.lateness.as_ref().map(|lateness| {
+            let quoted = lateness.replace('\'', "''");
+            format!(" WITH (allowed_lateness = '{quoted}')")
+        });
+        let mut behind = String::new();
+        if self.on_close {
+            behind.push_str("\nEMIT ON WINDOW CLOSE");
+        }
+        if let Some(table) = &self.late_into {
+            behind.push_str(&format!("\nLATE INTO {table}"));
+        }
+        [lateness.unwrap_or_default(), behind]
+    }
 }
 
 /// ALTER TABLE, or another kind of relation.

@@ -14,8 +14,8 @@ use crate::copy::{BoundCopyFrom, BoundCopyTo};
 
 pub use ddl::{
     BoundAlter, BoundCreateIndex, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
-    BoundCreateTableAs, BoundCreateView, BoundDrop, BoundSinkTable, DropKind, DroppedColumn, FilledColumn,
-    NewName, OwnedSequence, RetypedColumn, UniqueKey, columns_of,
+    BoundCreateTableAs, BoundCreateView, BoundDrop, BoundSinkTable, DropKind, DroppedColumn, Emission,
+    FilledColumn, NewName, OwnedSequence, RetypedColumn, UniqueKey, columns_of,
 };
 
 /// A column of a result as the client sees it.

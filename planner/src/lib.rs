@@ -26,7 +26,7 @@ pub mod rules;
 pub mod stream;
 
 pub use ast::{ParsedStatement, Statement};
-pub use binder::{bind, index_expressions};
+pub use binder::{bind, bind_watermark, index_expressions};
 pub use bound::{BoundQuery, BoundStatement, OutputColumn};
 pub use context::{BindContext, ParamTypes, ParamValue, ParamValues, SequenceAccess, SessionInfo};
 pub use logical::{RelationKind, RelationSource, reads_column};

@@ -15,6 +15,7 @@ use datafusion::common::{Column as PlanColumn, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableSource};
 use weir_common::{Column, Error, ObjectId, RelationKey, Result};
+use weir_exec::event_time::WatermarkExpr;
 
 /// What kind of relation a scan reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +45,8 @@ pub struct RelationSource {
     pub schema: SchemaRef,
     pub columns: Vec<Column>,
     pub key: RelationKey,
+    /// Columns with their watermarks, by position; of relations that a job reads.
+    pub watermarks: Vec<(usize, WatermarkExpr)>,
 }
 
 impl TableSource for RelationSource {

@@ -167,6 +167,12 @@ impl Changelog {
         live.chain(self.parked.iter().map(|(released, _)| *released)).min()
     }
 
+    /// The epoch up to which no job needs anything; `None` while there is none.
+    pub fn needed_by_jobs(&self) -> Option<Epoch> {
+        let jobs = self.readers.iter().filter(|(reader, _)| matches!(reader, Reader::Job(_)));
+        jobs.map(|(_, position)| position.released).min()
+    }
+
     /// Drops what was parked until before `now`.
     pub fn expire(&mut self, now: Duration) {
         let before = self.parked.len();

@@ -288,7 +288,8 @@ impl Checkpointer {
         if let Some(epoch) = self.tables_due.take() {
             for table in &tables {
                 table.store.flush(epoch, &mut batch)?;
-                let record = meta::encode(&TableRecord { epoch })?;
+                let time = table.time_column.and_then(|column| table.event_times.at(column, epoch));
+                let record = meta::encode(&TableRecord { epoch, event_time: time })?;
                 batch.put(Keyspace::Meta, &meta::table_key(table.id), &record);
                 let unneeded = table.changelog().unneeded_by_subscriptions(epoch);
                 unneeded.into_iter().for_each(|upto| forget_changes(table.id, upto, &mut batch));
@@ -345,7 +346,8 @@ impl Checkpointer {
             }
         }
         let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
-        let record = JobRecord { epoch, sources, counters: job.metrics.counters() };
+        let marks = job.split_times.at(epoch);
+        let record = JobRecord { epoch, sources, counters: job.metrics.counters(), marks };
         batch.put(Keyspace::Meta, &meta::job_key(job.id), &meta::encode(&record)?);
         if job.start.steps.is_some() {
             batch.delete(Keyspace::Meta, &meta::backfill_key(job.id));
@@ -357,6 +359,7 @@ impl Checkpointer {
     fn finish(&self, jobs: &[(Arc<Job>, Epoch)], tables: &[Arc<Relation>]) -> Result<()> {
         for (job, epoch) in jobs {
             job.checkpoint_taken(*epoch);
+            job.split_times.checkpointed(*epoch);
             job.relations().for_each(|r| r.release(job.id, *epoch));
             job.sources().for_each(|s| s.release(job.id, *epoch));
             if let Output::Sink(sink) = &job.output

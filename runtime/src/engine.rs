@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, Result, SqlState};
+use weir_exec::event_time::EventTime;
 use weir_storage::backend::StateBackend;
 use weir_storage::spill::Spill;
 
@@ -96,6 +97,14 @@ impl State {
         entry.job.inputs.iter().map(|input| upper(&input.origin).min(limit)).collect()
     }
 
+    /// The first moment of the clock, in microseconds, at which a job that has caught up has something to do.
+    pub fn next_deadline(&self) -> Option<i64> {
+        let waits = |entry: &&JobEntry| {
+            entry.state == JobState::Running && entry.paused.is_none() && entry.is_caught_up()
+        };
+        self.jobs.values().filter(waits).filter_map(|entry| entry.job.next_deadline()).min()
+    }
+
     /// Marks every job that reads one of these, directly or through views, as having work in `epoch`.
     /// Returns those that read a table or source among them directly: they can start at once.
     pub fn mark_dirty(&mut self, changed: &HashSet<ObjectId>, epoch: Epoch) -> Vec<JobId> {
@@ -107,7 +116,8 @@ impl State {
             }
             let reads_relation = entry.job.relations().any(|r| dirty.contains(&r.id));
             let reads_source = entry.job.sources().any(|s| dirty.contains(&s.id));
-            if !reads_relation && !reads_source {
+            let reads_clock = dirty.contains(&EventTime::CLOCK.object) && entry.job.reads_clock();
+            if !reads_relation && !reads_source && !reads_clock {
                 continue;
             }
             entry.need = entry.need.max(epoch);
@@ -164,12 +174,14 @@ impl Engine {
             entry.state = JobState::Running;
         }
         let (pending, now) = (entry.pending, self.clock.monotonic());
+        let goes_by_clock = entry.job.reads_clock() && entry.is_caught_up();
         let sources: Vec<_> = entry.job.sources().cloned().collect();
         let readers = state.readers_of(job);
         let starts = ready_starts(&mut state);
         drop(state);
         starts.into_iter().for_each(|start| start.install(self));
-        let mut demand = false;
+        // The sequencer closes an epoch when the job's next moment has come, once the job has caught up.
+        let mut demand = goes_by_clock;
         for source in sources {
             source.completed(job, frontier, now);
             demand |= source.wants_more_now();

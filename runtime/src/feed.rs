@@ -6,6 +6,7 @@
 //! part. A job that goes on with such a snapshot ([`crate::resume`]) reads before it, each in its own epoch, the changes
 //! of what its state holds.
 
+mod marks;
 mod relation;
 mod source;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::Ordering;
 use arrow::ipc::reader::StreamReader;
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
+pub use self::marks::MarkFeed;
 use self::relation::{RelationFeed, Scans};
 use self::source::SourceFeed;
 use crate::job::{Beginning, Job, Origin};
@@ -54,8 +56,8 @@ impl Feed {
                 let feed = RelationFeed::open(job, relation, snapshot, unread, (worker, scans), batch_rows);
                 Kind::Relation(Box::new(feed))
             }
-            Origin::Source { source, project } => {
-                let feed = SourceFeed::open(job, source, project, unread, worker, workers)?;
+            Origin::Source { .. } => {
+                let feed = SourceFeed::open(job, input, unread, worker, workers)?;
                 Kind::Source(Box::new(feed))
             }
             Origin::Values { ipc } => {

@@ -86,12 +86,14 @@ mod tests {
             },
             inputs: edges.into_iter().map(|(from, exchange)| JobEdge { from, exchange }).collect(),
             types: vec![DataType::Int64],
+            watermark: None,
         };
         JobGraph {
             job: JobId(1),
             name: "j".into(),
             nodes: nodes.into_iter().enumerate().map(node).collect(),
             output: JobOutput::Sink { sink: ObjectId(2) },
+            watermarks: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_common::{JobId, ObjectId, OperatorId, RelationSchema};
+use weir_exec::event_time::{EventTime, WatermarkExpr};
 use weir_exec::spec::OperatorSpec;
 
 /// How rows travel along an edge.
@@ -48,6 +49,8 @@ pub struct JobNode {
     pub inputs: Vec<JobEdge>,
     /// Column types of the output.
     pub types: Vec<DataType>,
+    /// What the operator is told of event time.
+    pub watermark: Option<WatermarkExpr>,
 }
 
 /// Where the last node's rows go.
@@ -69,4 +72,19 @@ pub struct JobGraph {
     pub name: String,
     pub nodes: Vec<JobNode>,
     pub output: JobOutput,
+    /// Columns of the output, by position, with their watermarks.
+    pub watermarks: Vec<(usize, WatermarkExpr)>,
+}
+
+impl JobGraph {
+    /// The event times that something in it is a function of, each once, in order.
+    pub fn event_times(&self) -> Vec<EventTime> {
+        let mut times = Vec::new();
+        let of_nodes = self.nodes.iter().filter_map(|node| node.watermark.as_ref());
+        let of_output = self.watermarks.iter().map(|(_, watermark)| watermark);
+        of_nodes.chain(of_output).for_each(|watermark| watermark.visit(&mut |time| times.push(time)));
+        times.sort_unstable();
+        times.dedup();
+        times
+    }
 }

@@ -5,8 +5,11 @@
 //! of timely: it is given batches with their moments and told how far the inputs' frontier has got, and keeps the
 //! order that operators rely on; to an operator every moment is an epoch:
 //!
+//! Marks of event time come beside the rows, with their moment; what they make of an operator's watermark it is told
+//! right before the end of that moment.
+//!
 //! ```text
-//!   batches of m ─► on_batch*   frontier > m ─► on_epoch_end, in topological order ─► checkpoint, if m is one
+//!   batches of m ─► on_batch*   frontier > m ─► on_watermark, on_epoch_end, in topological order ─► checkpoint, if m is one
 //!   batches of later moments ─► stash
 //! ```
 //! Work is a queue, so an operator that yields in the middle of a batch (fuel) leaves the host resumable:
@@ -15,9 +18,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weir_common::{ChangeBatch, Result};
+use weir_exec::event_time::Watermark;
 use weir_exec::operator::{Flow, Operator, Output, Port};
 use weir_exec::rejected::Rejected;
 
+use crate::event_time::{EventClock, Mark};
 use crate::job::Beginning;
 use crate::moment::Moment;
 
@@ -26,6 +31,29 @@ pub struct HostNode {
     pub operator: Box<dyn Operator>,
     /// Nodes of the same fragment that take the output; empty for the last node.
     pub consumers: Vec<(usize, Port)>,
+    /// What it is told of event time.
+    pub watermark: Option<Watched>,
+}
+
+/// A watermark, and what it was when it was looked at last.
+pub struct Watched {
+    watermark: Watermark,
+    last: Option<i64>,
+}
+
+impl Watched {
+    /// Not looked at yet.
+    pub fn new(watermark: Watermark) -> Watched {
+        Watched { watermark, last: None }
+    }
+
+    /// The watermark, if it has advanced.
+    pub fn advanced(&mut self, clock: &EventClock) -> Option<i64> {
+        let now = self.watermark.evaluate(&|time| clock.at(time))?;
+        let advanced = self.last.is_none_or(|last| last < now);
+        self.last = self.last.max(Some(now));
+        advanced.then_some(now)
+    }
 }
 
 /// Whether the host has work left that it could go on with at once.
@@ -48,6 +76,10 @@ pub trait HostSink {
     fn reject(&mut self, _moment: Moment, _rejected: Vec<Rejected>) -> Result<()> {
         Ok(())
     }
+    /// So many rows came too late and were left out.
+    fn late(&mut self, _rows: u64) {}
+    /// With this moment a column of the output has this watermark.
+    fn watermark(&mut self, _moment: Moment, _column: usize, _watermark: i64) {}
     /// The moment is over: nothing more is emitted for it.
     fn done(&mut self, moment: Moment);
     /// The state after `moment`, which is a checkpoint: take it from the operators, node by node.
@@ -58,6 +90,7 @@ enum Work {
     Batch(usize, Port, ChangeBatch),
     /// The node yielded; what it made so far stands before this in the queue.
     Resume(usize),
+    Watermark(usize, i64),
     EpochEnd(usize),
     Done,
     Checkpoint(Moment),
@@ -70,6 +103,10 @@ pub struct FragmentHost {
     /// For each input of the fragment, the node and port it feeds.
     inputs: Vec<(usize, Port)>,
     stash: BTreeMap<Moment, Vec<(usize, ChangeBatch)>>,
+    marks: BTreeMap<Moment, Vec<Mark>>,
+    clock: EventClock,
+    /// Columns of the job's output that have a watermark, in its last fragment.
+    output: Vec<(usize, Watched)>,
     /// Checkpoints that were declared and are not taken yet, ascending.
     checkpoints: VecDeque<Moment>,
     /// Everything before it is complete on every input.
@@ -98,6 +135,9 @@ impl FragmentHost {
             nodes,
             inputs,
             stash: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            clock: EventClock::default(),
+            output: Vec::new(),
             checkpoints: VecDeque::new(),
             frontier: start,
             current: start,
@@ -105,6 +145,26 @@ impl FragmentHost {
             forced: (beginning == Beginning::Fresh).then_some(start),
             work: VecDeque::new(),
         }
+    }
+
+    /// Tells the operators how far event time has come by the start, and watches these columns of the output.
+    #[must_use]
+    pub fn at_event_time(mut self, clock: EventClock, output: Vec<(usize, Watched)>) -> FragmentHost {
+        self.clock = clock;
+        for node in &mut self.nodes {
+            let watched = node.watermark.as_mut();
+            if let Some(watermark) = watched.and_then(|watched| watched.advanced(&self.clock)) {
+                node.operator.on_watermark(watermark);
+            }
+        }
+        self.output = output;
+        self
+    }
+
+    /// Takes marks of event time.
+    pub fn offer_marks(&mut self, moment: Moment, marks: Vec<Mark>) {
+        debug_assert!(moment >= self.frontier, "a mark behind the frontier");
+        self.marks.entry(moment).or_default().extend(marks);
     }
 
     /// Takes a batch of an input.
@@ -139,6 +199,11 @@ impl FragmentHost {
         self.current
     }
 
+    /// The first moment of the clock at which an operator has something to do.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.nodes.iter().filter_map(|node| node.operator.next_deadline()).min()
+    }
+
     /// Bytes of state of all operators.
     pub fn memory_bytes(&self) -> usize {
         self.nodes.iter().map(|n| n.operator.memory_bytes()).sum()
@@ -155,10 +220,24 @@ impl FragmentHost {
             }
             return true;
         }
-        if self.frontier > self.current && (self.open || self.forced == Some(self.current)) {
+        let is_marked = self.marks.contains_key(&self.current);
+        if self.frontier > self.current && (self.open || is_marked || self.forced == Some(self.current)) {
             self.open = false;
             self.forced = None;
-            self.work.extend((0..self.nodes.len()).map(Work::EpochEnd));
+            for mark in self.marks.remove(&self.current).into_iter().flatten() {
+                self.clock.advance(&mark);
+            }
+            for (i, node) in self.nodes.iter_mut().enumerate() {
+                let watched = node.watermark.as_mut().filter(|_| is_marked);
+                let advanced = watched.and_then(|watched| watched.advanced(&self.clock));
+                self.work.extend(advanced.map(|watermark| Work::Watermark(i, watermark)));
+                self.work.push_back(Work::EpochEnd(i));
+            }
+            for (column, watched) in self.output.iter_mut().filter(|_| is_marked) {
+                if let Some(watermark) = watched.advanced(&self.clock) {
+                    sink.watermark(self.current, *column, watermark);
+                }
+            }
             self.work.push_back(Work::Done);
             return true;
         }
@@ -167,7 +246,8 @@ impl FragmentHost {
 
     /// With `current` through: takes a checkpoint that is due after it, or enters the next moment with rows.
     fn enter_next(&mut self) -> bool {
-        let next = self.stash.keys().next().copied().filter(|m| *m <= self.frontier);
+        let waiting = self.stash.keys().next().into_iter().chain(self.marks.keys().next());
+        let next = waiting.min().copied().filter(|m| *m <= self.frontier);
         if let Some(due) = self.checkpoints.front().copied()
             && due < self.frontier
             && next.is_none_or(|m| m > due)
@@ -185,6 +265,10 @@ impl FragmentHost {
         match work {
             Work::Batch(node, port, batch) => self.step(node, Some(Call::Batch(port, batch)), sink),
             Work::Resume(node) => self.step(node, None, sink),
+            Work::Watermark(node, watermark) => {
+                self.nodes[node].operator.on_watermark(watermark);
+                Ok(0)
+            }
             Work::EpochEnd(node) => self.step(node, Some(Call::EpochEnd), sink),
             Work::Done => {
                 sink.done(self.current);
@@ -208,6 +292,9 @@ impl FragmentHost {
         }
         if !out.rejected.is_empty() {
             sink.reject(self.current, std::mem::take(&mut out.rejected))?;
+        }
+        if out.late > 0 {
+            sink.late(out.late);
         }
         let rows = out.batches.iter().map(|b| b.len() as i64).sum();
         self.route(node, out.batches, sink);
@@ -298,10 +385,13 @@ mod tests {
         ChangeBatch::inserts(RecordBatch::try_from_iter([("v", array)]).unwrap())
     }
 
+    fn node(operator: impl Operator + 'static, consumers: Vec<(usize, Port)>) -> HostNode {
+        HostNode { operator: Box::new(operator), consumers, watermark: None }
+    }
+
     fn host(beginning: Beginning) -> FragmentHost {
-        let slow =
-            HostNode { operator: Box::new(Pass { slow: true, rest: None }), consumers: vec![(1, Port(0))] };
-        let last = HostNode { operator: Box::new(Pass { slow: false, rest: None }), consumers: vec![] };
+        let slow = node(Pass { slow: true, rest: None }, vec![(1, Port(0))]);
+        let last = node(Pass { slow: false, rest: None }, vec![]);
         FragmentHost::new(vec![slow, last], vec![(0, Port(0))], at(1), beginning)
     }
 
@@ -354,5 +444,43 @@ mod tests {
                 "checkpoint 5.65535"
             ]
         );
+    }
+
+    /// Emits the watermarks it is told, as 2000 and so many.
+    #[derive(Default)]
+    struct Watcher(Vec<i64>);
+
+    impl Operator for Watcher {
+        fn on_batch(&mut self, _: Port, _: ChangeBatch, _: &mut Output) -> Result<Flow> {
+            Ok(Flow::Done)
+        }
+        fn on_watermark(&mut self, watermark: i64) {
+            self.0.push(2000 + watermark);
+        }
+        fn on_epoch_end(&mut self, _: Epoch, out: &mut Output) -> Result<Flow> {
+            out.push(rows(&std::mem::take(&mut self.0)));
+            Ok(Flow::Done)
+        }
+    }
+
+    #[test]
+    fn marks_make_an_epoch_and_are_told_before_its_end() {
+        use weir_common::ObjectId;
+        use weir_exec::event_time::{EventTime, WatermarkExpr};
+
+        let time = EventTime { object: ObjectId(7), column: 0 };
+        let mark = |value| vec![Mark { time, split: String::new(), value }];
+        let watched = || Watched::new(Watermark::new(&WatermarkExpr::Of(time).shifted(-1)).unwrap());
+        let watcher = HostNode { watermark: Some(watched()), ..node(Watcher::default(), vec![]) };
+        let mut host = FragmentHost::new(vec![watcher], vec![(0, Port(0))], at(1), Beginning::Restored)
+            .at_event_time(EventClock::of(&mark(5)), vec![]);
+        host.offer_marks(at(3), mark(9));
+        host.offer_marks(at(4), mark(8));
+        assert!(run(&mut host).is_empty());
+        host.advance(at(2), []);
+        assert!(run(&mut host).is_empty(), "the marks are those of a later epoch");
+        host.advance(at(6), [Moment::end_of(Epoch(3))]);
+        let expected = ["3:2004", "3:2008", "done 3", "checkpoint 3.65535", "done 4"];
+        assert_eq!(run(&mut host), expected, "time that does not advance is not told");
     }
 }

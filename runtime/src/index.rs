@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::{ArrayRef, RecordBatch};
 use tokio::sync::oneshot;
 use weir_common::text::{FormatOptions, Formatter};
-use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result, SqlState};
+use weir_common::{ChangeBatch, Error, ObjectId, Result, SqlState};
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::relation::{IndexBuild, IndexSpec};
 
@@ -188,8 +188,7 @@ impl Runtime {
         let relation = self.engine.state.lock().relation(index.relation)?.clone();
         // By this record a start finds what a crash leaves of it.
         let mut record = WriteBatch::default();
-        let epoch = Epoch::ZERO;
-        record.put(Keyspace::Meta, &meta::table_key(id), &meta::encode(&TableRecord { epoch })?);
+        record.put(Keyspace::Meta, &meta::table_key(id), &meta::encode(&TableRecord::default())?);
         self.engine.backend.write(record)?;
         let build = relation.store.attach_index(index.spec.clone())?;
         let detach = Detach { relation: Some(Arc::clone(&relation)), id };

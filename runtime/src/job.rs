@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId};
 use weir_connector::Sink;
+use weir_exec::event_time::EventTime;
 use weir_exec::operator::{OpenContext, SharedRows, StateLookup, StateReader};
 use weir_storage::backend::StateSnapshot;
 use weir_storage::relation::RelationSnapshot;
 
 use crate::backfill::Backfill;
 use crate::edges::Edges;
+use crate::event_time::{Mark, SplitTimes};
 use crate::fragments::fragments;
 use crate::graph::JobGraph;
 use crate::letters::DeadLetters;
@@ -49,6 +51,13 @@ pub struct Job {
     pub backfill: Backfill,
     /// Rows that it has left out.
     pub letters: DeadLetters,
+    /// The event times that its operators and its output depend on, and how far each is.
+    pub event_times: Vec<EventTime>,
+    pub split_times: SplitTimes,
+    /// Of each fragment and worker that waits for a moment of the clock: which.
+    deadlines: Mutex<BTreeMap<(usize, usize), i64>>,
+    /// Of each worker: what its feeds of sources have found, and the job has not been told yet.
+    source_marks: Vec<Mutex<Vec<(Epoch, Mark)>>>,
     /// Checkpoints that were declared, ascending; hosts take those that their frontier has passed.
     declared: Mutex<Vec<Epoch>>,
     /// How many workers have opened it.
@@ -117,13 +126,15 @@ pub struct Start {
     pub needs: Vec<(JobId, Epoch)>,
     /// What it has read of snapshots before.
     pub read: SnapshotRead,
+    /// How far event time was.
+    pub marks: Vec<Mark>,
 }
 
 impl Start {
     /// A start without state or steps.
     pub fn at(epoch: Epoch, beginning: Beginning) -> Start {
         let (state, read) = (Mutex::new(None), SnapshotRead::default());
-        Start { epoch, beginning, steps: None, state, needs: Vec::new(), read }
+        Start { epoch, beginning, steps: None, state, needs: Vec::new(), read, marks: Vec::new() }
     }
 
     /// Whether it reads snapshots of its inputs, as of the start epoch.
@@ -162,6 +173,7 @@ pub struct Metrics {
     pub rows_in: AtomicU64,
     pub rows_out: AtomicU64,
     pub rows_skipped: AtomicU64,
+    pub rows_late: AtomicU64,
     pub state_bytes: AtomicI64,
 }
 
@@ -172,6 +184,7 @@ impl Metrics {
             rows_in: AtomicU64::new(counters.rows_in),
             rows_out: AtomicU64::new(counters.rows_out),
             rows_skipped: AtomicU64::new(counters.rows_skipped),
+            rows_late: AtomicU64::new(counters.rows_late),
             state_bytes: AtomicI64::new(0),
         }
     }
@@ -182,6 +195,7 @@ impl Metrics {
             rows_in: self.rows_in.load(Ordering::Relaxed),
             rows_out: self.rows_out.load(Ordering::Relaxed),
             rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
+            rows_late: self.rows_late.load(Ordering::Relaxed),
         }
     }
 }
@@ -200,6 +214,9 @@ impl Job {
         let (id, metrics) = (graph.job, Metrics::restored(counters));
         let edges = Edges::new(graph.nodes.len(), &fragments(&graph), memory_limit_bytes);
         let backfill = Backfill::new(start.read);
+        let event_times = graph.event_times();
+        let split_times = SplitTimes::restored(&start.marks, start.epoch);
+        let source_marks = (0..letters.workers()).map(|_| Mutex::default()).collect();
         Arc::new(Job {
             id,
             graph,
@@ -210,6 +227,10 @@ impl Job {
             edges,
             backfill,
             letters,
+            event_times,
+            split_times,
+            deadlines: Mutex::default(),
+            source_marks,
             declared: Mutex::new(Vec::new()),
             opened: AtomicUsize::new(0),
         })
@@ -234,6 +255,55 @@ impl Job {
     /// Forgets declared checkpoints up to `epoch`.
     pub fn checkpoint_taken(&self, epoch: Epoch) {
         self.declared.lock().retain(|e| *e > epoch);
+    }
+
+    /// Whether something in it goes by the clock.
+    pub fn reads_clock(&self) -> bool {
+        self.event_times.contains(&EventTime::CLOCK)
+    }
+
+    /// A fragment on a worker has nothing to do before this moment, unless rows come.
+    pub fn set_deadline(&self, part: (usize, usize), deadline: Option<i64>) {
+        let mut deadlines = self.deadlines.lock();
+        match deadline {
+            Some(deadline) => deadlines.insert(part, deadline),
+            None => deadlines.remove(&part),
+        };
+    }
+
+    /// The first moment of the clock at which it has something to do.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.lock().values().min().copied()
+    }
+
+    /// The event time that the feed of this input reports, and its column among those that are read: the first input
+    /// that has the column does.
+    pub fn reported_time(&self, input: usize) -> Option<(EventTime, usize)> {
+        let column_of = |input: &JobInput, time: &EventTime| match &input.origin {
+            Origin::Source { source, project } if source.id == time.object => {
+                project.iter().position(|column| *column == time.column)
+            }
+            _ => None,
+        };
+        self.event_times.iter().find_map(|time| {
+            let first = self.inputs.iter().position(|input| column_of(input, time).is_some());
+            let column = column_of(self.inputs.get(input)?, time)?;
+            (first == Some(input)).then_some((*time, column))
+        })
+    }
+
+    /// A feed of a source has found a mark on this worker.
+    pub fn report_source_mark(&self, worker: usize, epoch: Epoch, mark: Mark) {
+        self.split_times.report(worker, epoch, &mark);
+        self.source_marks[worker].lock().push((epoch, mark));
+    }
+
+    /// What the feeds of sources have found on a worker in epochs before `upper`.
+    pub fn take_source_marks(&self, worker: usize, upper: Epoch) -> Vec<(Epoch, Mark)> {
+        let mut found = self.source_marks[worker].lock();
+        let (taken, rest) = std::mem::take(&mut *found).into_iter().partition(|(epoch, _)| *epoch < upper);
+        *found = rest;
+        taken
     }
 
     /// The sources it reads, with their numbers.

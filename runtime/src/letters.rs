@@ -65,6 +65,11 @@ impl DeadLetters {
         Ok(DeadLetters { outbox, workers })
     }
 
+    /// How many workers write.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// A worker, which owns `group`, finds what the last checkpoint holds.
     pub fn open(&self, worker: usize, group: KeyGroup, state: &dyn StateReader) -> Result<()> {
         self.workers[worker].lock().writer = OutboxWriter::open(self.outbox.clone(), group, state)?;

@@ -17,6 +17,7 @@ pub mod dataflow;
 mod dump;
 mod edges;
 mod engine;
+mod event_time;
 mod feed;
 pub mod fragments;
 pub mod graph;
@@ -44,6 +45,7 @@ mod steps;
 mod subscription;
 mod times;
 mod unread;
+mod watermark_status;
 
 mod runtime;
 
@@ -58,3 +60,4 @@ pub use read::{Consistency, ReadView};
 pub use recovery::{Recovered, TableSpec, has_committed};
 pub use runtime::{RelationStatus, Runtime, RuntimeSeams};
 pub use subscription::{Changes, From as SubscribeFrom, Subscription};
+pub use watermark_status::WatermarkStatus;

@@ -26,6 +26,7 @@ use weir_connector::SourceOffsets;
 use weir_exec::operator::StateTable;
 use weir_storage::backend::{Keyspace, StateBackend};
 
+use crate::event_time::Mark;
 use crate::outbox::Channel;
 use crate::unread::Unread;
 
@@ -49,6 +50,8 @@ pub struct JobRecord {
     pub sources: BTreeMap<u32, SourceOffsets>,
     /// Counters as of `epoch`.
     pub counters: Counters,
+    /// Event times of the inputs as of `epoch`.
+    pub marks: Vec<Mark>,
 }
 
 /// What a job has counted over its life.
@@ -58,6 +61,8 @@ pub struct Counters {
     pub rows_out: u64,
     /// Malformed records skipped.
     pub rows_skipped: u64,
+    /// Changes that came too late.
+    pub rows_late: u64,
 }
 
 /// The last step of a job's backfill.
@@ -85,6 +90,8 @@ pub struct SnapshotRead {
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TableRecord {
     pub epoch: Epoch,
+    /// The greatest value of its time column so far.
+    pub event_time: Option<i64>,
 }
 
 /// A source's offsets as of `epoch`.

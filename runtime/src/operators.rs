@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use weir_common::{Epoch, JobId, KeyGroup, MemoryWatch, OperatorId, Pressure, Result};
 use weir_exec::build::build;
+use weir_exec::event_time::{Watermark, WatermarkExpr};
 use weir_exec::operator::{NoState, Operator, Port, StateLookup, StateReader, StateTable, StateWriter};
 use weir_exec::spec::NodeSpec;
 use weir_storage::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 
 use crate::engine::Engine;
+use crate::event_time::EventClock;
 use crate::fragments::Fragment;
 use crate::graph::{JobNode, JobNodeKind};
-use crate::host::{FragmentHost, HostNode};
+use crate::host::{FragmentHost, HostNode, Watched};
 use crate::job::{Job, Output};
 use crate::meta::{after_prefix, group_prefix};
 use crate::moment::Moment;
@@ -40,7 +42,8 @@ pub fn build_host(
     let mut nodes: Vec<HostNode> = Vec::new();
     for node in &fragment.nodes {
         let operator = open_operator(engine, job, *node, worker)?;
-        nodes.push(HostNode { operator, consumers: Vec::new() });
+        let watermark = job.graph.nodes[*node].watermark.as_ref().map(watched).transpose()?;
+        nodes.push(HostNode { operator, consumers: Vec::new(), watermark });
     }
     for node in &fragment.nodes {
         for (port, edge) in job.graph.nodes[*node].inputs.iter().enumerate() {
@@ -55,10 +58,19 @@ pub fn build_host(
         }
         open_letters(engine, job, worker)?;
         let operator = Box::new(output_node(engine, job, worker)?);
-        nodes.push(HostNode { operator, consumers: Vec::new() });
+        nodes.push(HostNode { operator, consumers: Vec::new(), watermark: None });
     }
+    let watermarks = job.graph.watermarks.iter().filter(|_| is_last);
+    let watermarks = watermarks.map(|(column, watermark)| Ok((*column, watched(watermark)?)));
+    let watermarks = watermarks.collect::<Result<_>>()?;
+    let clock = EventClock::of(&job.start.marks);
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
-    Ok(FragmentHost::new(nodes, inputs, Moment::start_of(job.start.first_epoch()), job.start.beginning))
+    let start = Moment::start_of(job.start.first_epoch());
+    Ok(FragmentHost::new(nodes, inputs, start, job.start.beginning).at_event_time(clock, watermarks))
+}
+
+fn watched(watermark: &WatermarkExpr) -> Result<Watched> {
+    Ok(Watched::new(Watermark::new(watermark)?))
 }
 
 fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Result<Box<dyn Operator>> {

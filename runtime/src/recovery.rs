@@ -44,6 +44,8 @@ pub struct TableSpec {
     pub name: String,
     /// The name of the primary key's constraint.
     pub key_name: Option<String>,
+    /// The position of the column that its WATERMARK is for.
+    pub time_column: Option<usize>,
 }
 
 /// What the catalog says there is.
@@ -191,11 +193,15 @@ pub fn install(engine: &Engine, restored: Vec<Arc<Job>>) {
 
 /// Opens a table on its base rows; returns the epoch of those.
 pub fn add_table(engine: &Engine, state: &mut State, table: TableSpec) -> Result<Epoch> {
-    let TableSpec { id, schema, name, key_name } = table;
+    let TableSpec { id, schema, name, key_name, time_column } = table;
     let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
     let store = RelationStore::open(id, schema, engine.backend.clone())?;
     let changelog = engine.changelog(record.epoch);
-    let relation = Relation::new(id, name, store, None, record.epoch, changelog, key_name);
+    let relation = Relation::new(id, name, store, None, record.epoch, changelog);
+    let relation = Arc::new(relation.of_table(key_name, time_column));
+    if let (Some(column), Some(value)) = (time_column, record.event_time) {
+        relation.advance_time(column, record.epoch, value);
+    }
     state.adopt_indexes(&relation)?;
     state.relations.insert(id, relation);
     Ok(record.epoch)

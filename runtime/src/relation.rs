@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use weir_common::{ChangeBatch, Epoch, JobId, ObjectId, Result};
+use weir_exec::event_time::greatest;
 use weir_storage::relation::RelationStore;
 use weir_storage::spill::Spill;
 
 use crate::changelog::{Changelog, Kept, Reader};
+use crate::event_time::EventTimes;
 use crate::index::RelationIndex;
 
 /// A table or a view's result.
@@ -27,6 +29,10 @@ pub struct Relation {
     /// The durable base rows hold everything up to here.
     base: AtomicU64,
     changelog: Mutex<Changelog>,
+    /// Of its columns that have one.
+    pub event_times: EventTimes,
+    /// Of a table: the position of its time column.
+    pub time_column: Option<usize>,
     indexes: RwLock<Vec<Arc<RelationIndex>>>,
 }
 
@@ -39,11 +45,18 @@ impl Relation {
         producer: Option<JobId>,
         base: Epoch,
         changelog: Changelog,
-        key_name: Option<String>,
-    ) -> Arc<Relation> {
+    ) -> Relation {
         let base = AtomicU64::new(base.0);
         let (changelog, indexes) = (Mutex::new(changelog), RwLock::default());
-        Arc::new(Relation { id, name, key_name, store, producer, base, changelog, indexes })
+        let event_times = EventTimes::default();
+        let (key_name, time_column) = (None, None);
+        Relation { id, name, key_name, store, producer, base, changelog, event_times, time_column, indexes }
+    }
+
+    /// The same, of a table with this name of its primary key's constraint, and this time column.
+    #[must_use]
+    pub fn of_table(self, key_name: Option<String>, time_column: Option<usize>) -> Relation {
+        Relation { key_name, time_column, ..self }
     }
 
     /// The durable base rows hold everything up to here.
@@ -107,9 +120,21 @@ impl Relation {
         Ok(())
     }
 
-    /// Appends changes to the changelog alone, if anyone reads it.
+    /// Appends changes to the changelog alone, if anyone reads it. Those of a table may advance its event time.
     pub fn append(&self, worker: usize, epoch: Epoch, changes: &[ChangeBatch]) {
+        if let Some(column) = self.time_column {
+            for batch in changes {
+                let latest = greatest(&batch.columns()[column], |row| batch.op(row) > 0);
+                latest.into_iter().for_each(|latest| self.advance_time(column, epoch, latest));
+            }
+        }
         self.changelog.lock().append(worker, epoch, changes);
+    }
+
+    /// With the end of `epoch` the event time of a column is at least `value`.
+    pub fn advance_time(&self, column: usize, epoch: Epoch, value: i64) {
+        let needed = self.changelog.lock().needed_by_jobs().unwrap_or(epoch);
+        self.event_times.advance(column, epoch, value, needed);
     }
 
     /// As [`Changelog::entry`].

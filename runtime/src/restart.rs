@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
-use weir_common::{Error, JobId, ObjectId, Result, SqlState};
+use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
@@ -145,6 +145,15 @@ impl Engine {
             None => Some(Ok(())),
         })
         .await?
+    }
+
+    /// Waits until a checkpoint holds the job. One that fails before or was dropped is not waited for.
+    pub async fn recorded(&self, job: JobId) -> Result<()> {
+        self.wait_until(|state| match state.jobs.get(&job) {
+            Some(entry) if entry.state != JobState::Failed && entry.checkpointed == Epoch::ZERO => None,
+            _ => Some(()),
+        })
+        .await
     }
 
     /// Waits until no worker knows the jobs any more, and nothing of them is on disk.

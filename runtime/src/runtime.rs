@@ -10,6 +10,7 @@ use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, RelationSchema, Result, SqlState};
 use weir_connector::{Sink, Source};
+use weir_exec::event_time::EventTime;
 use weir_storage::backend::StateBackend;
 use weir_storage::log::Log;
 use weir_storage::rocks::RocksBackend;
@@ -29,6 +30,7 @@ use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
 use crate::start::{ready_starts, register_fresh};
 use crate::steps::Steps;
+use crate::watermark_status::{self, WatermarkStatus};
 
 /// Part of the memory limit that the state backend takes for itself, and the most it takes.
 const BACKEND_SHARE: usize = 8;
@@ -135,7 +137,11 @@ impl Runtime {
     /// Starts a job and waits until its output is complete as of its first epoch. On an error nothing is left.
     pub async fn create_job(&self, graph: JobGraph, sink: Option<Arc<dyn Sink>>) -> Result<()> {
         self.bind_sources(&graph).await?;
-        let job = graph.job;
+        let event_times = graph.event_times();
+        if event_times.contains(&EventTime::CLOCK) {
+            self.tick().await?;
+        }
+        let (job, keeps_time) = (graph.job, event_times.iter().any(|time| *time != EventTime::CLOCK));
         let starts = {
             let mut state = self.engine.state.lock();
             register_fresh(&self.engine, &mut state, graph, sink, Steps::Many)?;
@@ -144,17 +150,28 @@ impl Runtime {
         starts.into_iter().for_each(|start| start.install(&self.engine));
         // The sequencer sleeps while no source has a reader.
         self.engine.request(Request::Demand);
-        // Its first checkpoint comes soon even if nothing else happens.
-        self.engine.request(Request::Touch);
+        // Its first checkpoint comes soon even if nothing else happens. What came late would not be late if the job began
+        // anew with what is there then: from the moment on that it is there, it is there for good.
+        self.engine.request(if keeps_time { Request::Checkpoint } else { Request::Touch });
         let mut result = self.engine.started(job).await;
         let again = |state: &State| state.jobs.get(&job).is_some_and(failed_between_steps);
         if result.is_err() && again(&self.engine.state.lock()) {
             result = self.engine.restart_job(job).await;
         }
+        if result.is_ok() && keeps_time {
+            result = self.engine.recorded(job).await;
+        }
         if result.is_err() {
             self.drop_objects(&[ObjectId(job.0)]).await?;
         }
         result
+    }
+
+    /// Closes an epoch, which has the time of now.
+    async fn tick(&self) -> Result<()> {
+        let (reply, ticked) = oneshot::channel();
+        self.engine.request(Request::Tick { reply });
+        ticked.await.map(drop).map_err(|_| shutting_down())
     }
 
     /// What sources hold now belongs to the snapshot of a job that reads them.
@@ -292,6 +309,12 @@ impl Runtime {
             started_micros: entry.started_micros,
         };
         state.jobs.values().map(status).collect()
+    }
+
+    /// How far event time is for each job: of its inputs, and of its view's columns.
+    pub fn watermarks(&self) -> Vec<WatermarkStatus> {
+        let state = self.engine.state.lock();
+        state.jobs.values().flat_map(|entry| watermark_status::of_job(&entry.job)).collect()
     }
 
     /// All sources.

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use weir_common::seam::DiskSpace;
 use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Pressure, Result, SqlState};
 use weir_connector::SplitRange;
+use weir_exec::event_time::EventTime;
 use weir_storage::log::{DeliveredUpto, Log, LogRecord};
 
 use crate::checkpoint::CheckpointEvent;
@@ -47,6 +48,10 @@ pub enum Request {
         source: Option<ObjectId>,
         reply: oneshot::Sender<Epoch>,
     },
+    /// Close an epoch, whatever there is, so that it has the time of now.
+    Tick {
+        reply: oneshot::Sender<()>,
+    },
     /// Answers when every commit that came before is applied.
     Fence {
         reply: oneshot::Sender<()>,
@@ -58,6 +63,8 @@ pub enum Request {
     },
     /// There are changes that no checkpoint holds.
     Touch,
+    /// A checkpoint is due at once.
+    Checkpoint,
     Stop,
 }
 
@@ -100,6 +107,8 @@ struct Draft {
     bindings: Vec<(Arc<SourceState>, Vec<SplitRange>)>,
     catalog: Option<u32>,
     delivered: Vec<Delivered>,
+    /// Whether it is closed even if it holds nothing: jobs that go by the clock wait for it.
+    tick: bool,
     replies: Vec<oneshot::Sender<Result<Epoch>>>,
 }
 
@@ -135,7 +144,7 @@ impl Sequencer {
 
     fn turn(&mut self) -> Result<bool> {
         let mut draft = Draft::default();
-        let mut binds = Vec::new();
+        let (mut binds, mut ticks) = (Vec::new(), Vec::new());
         let mut next = match self.wait() {
             Ok(request) => Some(request),
             Err(RecvTimeoutError::Timeout) => None,
@@ -148,6 +157,10 @@ impl Sequencer {
                 }
                 Request::CatalogCommitted => self.holds_catalog = false,
                 Request::Bind { source, reply } => binds.push((source, reply)),
+                Request::Tick { reply } => {
+                    draft.tick = true;
+                    ticks.push(reply);
+                }
                 Request::Trim { .. } if self.holds_catalog => {}
                 Request::Trim { upto, state_version } => {
                     if let Err(error) = self.log.trim(upto, state_version) {
@@ -158,12 +171,19 @@ impl Sequencer {
                 Request::Fence { reply } => drop(reply.send(())),
                 Request::Demand => {}
                 Request::Touch => self.dirty = true,
+                Request::Checkpoint => (self.dirty, self.checkpointed) = (true, Duration::ZERO),
                 Request::Stop => return Ok(false),
             }
             next = self.requests.try_recv().ok();
         }
         self.add_sources(&mut draft);
+        let deadline = self.engine.state.lock().next_deadline();
+        draft.tick |= deadline.is_some_and(|deadline| deadline <= self.engine.clock.now_micros());
         self.close(draft)?;
+        // Whoever asked may have gone away.
+        for reply in ticks {
+            let _ = reply.send(());
+        }
         for (source, reply) in binds {
             let epoch = self.bind_all(source)?;
             let _ = reply.send(epoch);
@@ -181,6 +201,10 @@ impl Sequencer {
         }
         if self.dirty {
             due.push(self.checkpointed + self.checkpoint_interval());
+        }
+        if let Some(deadline) = self.engine.state.lock().next_deadline() {
+            let left = deadline.saturating_sub(self.engine.clock.now_micros());
+            due.push(now + Duration::from_micros(left.try_into().unwrap_or(0)));
         }
         match due.into_iter().min() {
             Some(due) => self.requests.recv_timeout(due.saturating_sub(now)),
@@ -305,7 +329,7 @@ impl Sequencer {
     /// Closes an epoch with this in it; nothing happens when it is empty and no checkpoint is due.
     fn close(&mut self, mut draft: Draft) -> Result<()> {
         let now = self.engine.clock.monotonic();
-        let empty = draft.tables.is_empty() && draft.bindings.is_empty();
+        let empty = draft.tables.is_empty() && draft.bindings.is_empty() && !draft.tick;
         self.dirty |= !empty;
         let due = now.saturating_sub(self.checkpointed) >= self.checkpoint_interval();
         let mut checkpoint = self.dirty && due;
@@ -325,7 +349,7 @@ impl Sequencer {
             if std::mem::take(&mut checkpoint) {
                 self.checkpointed = now;
             }
-            if draft.bindings.is_empty() {
+            if draft.bindings.is_empty() && !draft.tick {
                 return Ok(());
             }
             self.write_log(epoch, closed_micros, &draft, false)?;
@@ -414,6 +438,9 @@ impl Sequencer {
             for (i, batch) in changes.iter().enumerate() {
                 relation.append((epoch.0 as usize + i) % workers, epoch, std::slice::from_ref(batch));
             }
+        }
+        if draft.tick {
+            changed.insert(EventTime::CLOCK.object);
         }
         for (source, ranges) in &draft.bindings {
             changed.insert(source.id);

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_connector::Sink;
+use weir_exec::event_time::Watermark;
 use weir_storage::relation::{RelationPin, RelationStore};
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
+use crate::event_time::EventClock;
 use crate::graph::{JobGraph, JobNodeKind, JobOutput};
 use crate::job::{Beginning, Job, JobEntry, JobInput, JobState, Origin, Output, Start};
 use crate::letters::DeadLetters;
@@ -139,7 +141,9 @@ pub fn register_restored(
     let inputs = resolve_inputs(&graph, state, |_, _| Unread::Nothing)?;
     let output = resolve_output(engine, state, &graph, sink, record.epoch, record.epoch)?;
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
-    let start = Start { state: snapshot, ..Start::at(record.epoch, Beginning::Restored) };
+    let start =
+        Start { state: snapshot, marks: record.marks, ..Start::at(record.epoch, Beginning::Restored) };
+    restore_event_times(&graph, &output, &start)?;
     let letters = dead_letters(engine, graph.job)?;
     let limit = engine.config.memory_limit_bytes;
     let job = Job::new(graph, inputs, output, start, record.counters, letters, limit);
@@ -148,6 +152,18 @@ pub fn register_restored(
     let now = engine.clock.now_micros();
     register(state, JobEntry::new(job.clone(), record.epoch, record.epoch, now));
     Ok(job)
+}
+
+/// What the columns of a view have come to in event time, after a restart.
+fn restore_event_times(graph: &JobGraph, output: &Output, start: &Start) -> Result<()> {
+    let Output::Relation(relation) = output else { return Ok(()) };
+    let clock = EventClock::of(&start.marks);
+    for (column, watermark) in &graph.watermarks {
+        if let Some(value) = Watermark::new(watermark)?.evaluate(&|time| clock.at(time)) {
+            relation.advance_time(*column, start.epoch, value);
+        }
+    }
+    Ok(())
 }
 
 /// Registers a job that can't run, so that it is seen with its reason.
@@ -234,7 +250,7 @@ fn resolve_output(
             let store = RelationStore::open(*relation, schema.clone(), engine.backend.clone())?;
             let (name, producer) = (graph.name.clone(), Some(graph.job));
             let changelog = engine.changelog(history);
-            let relation = Relation::new(*relation, name, store, producer, checkpoint, changelog, None);
+            let relation = Arc::new(Relation::new(*relation, name, store, producer, checkpoint, changelog));
             state.adopt_indexes(&relation)?;
             Ok(Output::Relation(relation))
         }

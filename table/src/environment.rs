@@ -7,13 +7,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use weir_catalog::system::{Activity, BackfillRow, JobRow, RelationSize, Setting, SourceRow, SystemContext};
+use weir_catalog::system::{
+    Activity, BackfillRow, JobRow, RelationSize, Setting, SourceRow, SystemContext, WatermarkRow,
+};
 use weir_catalog::{Catalog, CatalogSnapshot, CatalogTransaction, ObjectKind};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem, OsFileSystem, SystemClock, SystemMemory};
 use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, Result, SqlState};
 use weir_runtime::{
     BackfillStage, BackfillStatus, JobState, JobStatus, RelationStatus, Runtime, RuntimeSeams, SourceStatus,
+    WatermarkStatus,
 };
 use weir_storage::DataDir;
 
@@ -154,6 +157,7 @@ impl Environment {
             sources: self.runtime.sources().iter().map(|source| source_row(&catalog, source)).collect(),
             relation_sizes: self.relation_sizes(),
             backfills: self.backfill_rows(),
+            watermarks: self.watermark_rows(),
             ..SystemContext::new(catalog)
         }
     }
@@ -174,6 +178,19 @@ impl Environment {
             eta: status.remaining.map(|left| now + left.as_micros() as i64),
         };
         self.runtime.backfills().into_iter().map(row).collect()
+    }
+
+    fn watermark_rows(&self) -> Vec<WatermarkRow> {
+        let row = |status: WatermarkStatus| WatermarkRow {
+            job: status.job,
+            name: status.name,
+            relation: status.time.object,
+            column: status.time.column,
+            split: status.split,
+            event_time: status.event_time,
+            blocks: status.blocks,
+        };
+        self.runtime.watermarks().into_iter().map(row).collect()
     }
 
     fn relation_sizes(&self) -> Vec<RelationSize> {
@@ -211,6 +228,7 @@ fn job_row(catalog: &CatalogSnapshot, status: &JobStatus) -> JobRow {
         rows_in: status.counters.rows_in,
         rows_out: status.counters.rows_out,
         rows_skipped: status.counters.rows_skipped,
+        rows_late: status.counters.rows_late,
         state_bytes: u64::try_from(status.state_bytes).unwrap_or(0),
         started_at: Some(status.started_micros),
     }
@@ -236,6 +254,7 @@ fn broken_job_row(catalog: &CatalogSnapshot, id: ObjectId, reason: &Error) -> Op
         rows_in: 0,
         rows_out: 0,
         rows_skipped: 0,
+        rows_late: 0,
         state_bytes: 0,
         started_at: None,
     })

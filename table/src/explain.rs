@@ -14,10 +14,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use futures::TryStreamExt;
 use serde_json::Value;
-use weir_catalog::{Object, ObjectKind};
+use weir_catalog::{Object, ObjectKind, quote_identifier};
 use weir_common::{Error, JobId, ObjectId, Result, SqlState};
 use weir_exec::error::from_datafusion;
-use weir_planner::bound::{BoundCreateSink, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage};
+use weir_planner::bound::{
+    BoundCreateSink, BoundCreateView, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage,
+};
 use weir_planner::explain::{
     job_json, logical_json, render_intervals, render_job, render_logical, render_stream, stream_json,
 };
@@ -47,7 +49,7 @@ impl Session {
             BoundStatement::Update(update) => self.explain_dml(options, update.query).await,
             BoundStatement::Delete(delete) => self.explain_dml(options, delete.query).await,
             BoundStatement::CreateMaterializedView(create) => {
-                explain_job(options, &create.query, &create.name.name, &self.disabled_rules()?)
+                explain_view(options, &create, &self.disabled_rules()?)
             }
             BoundStatement::CreateSink(create) => explain_sink(options, &create, &self.disabled_rules()?),
             _ => Err(Error::unsupported("EXPLAIN of this statement")
@@ -67,14 +69,21 @@ impl Session {
             return Err(Error::unsupported(format!("EXPLAIN of {} \"{}\"", object.kind.noun(), object.name))
                 .with_hint("Use EXPLAIN (STAGE job)."));
         };
-        let parsed = weir_planner::parse(&view.query_sql)?;
+        let sql = format!(
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS {}{} AS {}{}",
+            quote_identifier(&object.name),
+            view.options_sql,
+            view.query_sql.trim().trim_end_matches(';'),
+            view.emission_sql
+        );
+        let parsed = weir_planner::parse(&sql)?;
         let context = BindContext::new(Arc::clone(&catalog), self.session_info());
         let bound = parsed.first().map(|statement| weir_planner::bind(statement, &context)).transpose()?;
         match bound {
-            Some(BoundStatement::Query(query)) => {
-                explain_job(options, &query, &object.name, &self.disabled_rules()?)
+            Some(BoundStatement::CreateMaterializedView(create)) => {
+                explain_view(options, &create, &self.disabled_rules()?)
             }
-            _ => Err(Error::internal(format!("the query of \"{}\" is no query", object.name))),
+            _ => Err(Error::internal(format!("\"{}\" is no view any more", object.name))),
         }
     }
 
@@ -144,7 +153,7 @@ fn explain_sink(
         return explain_job(options, &create.query, name, disabled);
     };
     let target = TargetOutput::ToTable { sink: PLANNED_ONLY, table: into.table };
-    let planned = plan(options, &create.query, name, target, disabled)?;
+    let planned = plan(options, &create.query, planned_only(name, target), disabled)?;
     into_table::check(&planned, into)?;
     let promise = into_table::describe(into, &planned);
     show(options, &planned, Some(promise))
@@ -157,21 +166,34 @@ fn explain_job(
     disabled: &DisabledRules,
 ) -> Result<Outcome> {
     let target = TargetOutput::ToRelation(PLANNED_ONLY);
-    show(options, &plan(options, query, name, target, disabled)?, None)
+    show(options, &plan(options, query, planned_only(name, target), disabled)?, None)
+}
+
+fn explain_view(
+    options: ExplainOptions,
+    create: &BoundCreateView,
+    disabled: &DisabledRules,
+) -> Result<Outcome> {
+    let target = planned_only(&create.name.name, TargetOutput::ToRelation(PLANNED_ONLY));
+    let target = JobTarget { letters: create.letters, emission: create.emission, ..target };
+    show(options, &plan(options, &create.query, target, disabled)?, None)
+}
+
+fn planned_only(name: &str, output: TargetOutput) -> JobTarget {
+    JobTarget::new(JobId(PLANNED_ONLY.0), name, output)
 }
 
 fn plan(
     options: ExplainOptions,
     query: &BoundQuery,
-    name: &str,
-    output: TargetOutput,
+    target: JobTarget,
     disabled: &DisabledRules,
 ) -> Result<PlannedJob> {
     if options.analyze {
         return Err(Error::unsupported("EXPLAIN ANALYZE of a job")
             .with_hint("SELECT * FROM sys.jobs shows what jobs are doing."));
     }
-    plan_job(query, JobTarget::new(JobId(PLANNED_ONLY.0), name, output), disabled)
+    plan_job(query, target, disabled)
 }
 
 fn show(options: ExplainOptions, planned: &PlannedJob, heading: Option<String>) -> Result<Outcome> {

@@ -62,6 +62,7 @@ fn rebuild(
                 schema: table.relation_schema(),
                 name: object.name.clone(),
                 key_name: table.key_constraint_name.clone(),
+                time_column: table.time_column(),
             });
         }
         ObjectKind::Source(source) => {

@@ -11,6 +11,12 @@ pub struct MaterializedViewDef {
     pub schema: RelationSchema,
     /// The query after `AS`, as SQL text.
     pub query_sql: String,
+    /// What it does with event time, as SQL text: `WITH (allowed_lateness = …)` before the query, and what stands behind
+    /// it; empty when nothing.
+    pub options_sql: String,
+    pub emission_sql: String,
+    /// Ids of the columns that have a watermark.
+    pub watermarks: Vec<u16>,
     /// The encoded job graph; opaque here.
     pub plan: Vec<u8>,
 }

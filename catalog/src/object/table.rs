@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_common::{Column, ObjectId, RelationKey, RelationSchema};
 
+use super::WatermarkDef;
+
 /// A table's columns and primary key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableDef {
@@ -17,6 +19,7 @@ pub struct TableDef {
     pub key_index_id: Option<ObjectId>,
     /// CHECK constraints, in the order written.
     pub checks: Vec<CheckDef>,
+    pub watermark: Option<WatermarkDef>,
 }
 
 /// A CHECK constraint.
@@ -151,6 +154,12 @@ impl TableDef {
     /// The column of this name.
     pub fn find(&self, name: &str) -> Option<ShownColumn<'_>> {
         self.shown().into_iter().find(|shown| shown.def.column.name == name)
+    }
+
+    /// The position of the column that the watermark is for.
+    pub fn time_column(&self) -> Option<usize> {
+        let watermark = self.watermark.as_ref()?;
+        self.columns.iter().position(|c| c.column.id == watermark.column)
     }
 
     /// Positions of the primary key's columns.

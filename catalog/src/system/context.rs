@@ -26,6 +26,8 @@ pub struct SystemContext {
     pub jobs: Vec<JobRow>,
     /// The jobs in their first epoch (`sys.backfill`).
     pub backfills: Vec<BackfillRow>,
+    /// How far event time is (`sys.watermarks`).
+    pub watermarks: Vec<WatermarkRow>,
     /// The sources (`sys.sources`).
     pub sources: Vec<SourceRow>,
     /// The checkpoints that are kept (`sys.checkpoints`).
@@ -108,8 +110,10 @@ pub struct JobRow {
     pub rows_in: u64,
     /// Rows written since the server started.
     pub rows_out: u64,
-    /// Rows left out: late, or refused by an `ON ERROR` policy.
+    /// Rows left out by an `ON ERROR` policy.
     pub rows_skipped: u64,
+    /// Changes left out because they came too late.
+    pub rows_late: u64,
     /// Bytes of its operators' state.
     pub state_bytes: u64,
     /// When it was started.
@@ -133,6 +137,23 @@ pub struct BackfillRow {
     pub started_at: i64,
     /// When everything is likely to be read; `None` while nothing can be said.
     pub eta: Option<i64>,
+}
+
+/// The event time of an input of a job, or the watermark of a column of its view.
+#[derive(Clone, Debug)]
+pub struct WatermarkRow {
+    pub job: JobId,
+    /// Its object's name.
+    pub name: String,
+    /// The input, or the view itself.
+    pub relation: ObjectId,
+    /// The position of the column.
+    pub column: usize,
+    /// Of a source.
+    pub split: Option<String>,
+    pub event_time: i64,
+    /// Of an input: whether a watermark of the job would advance if this one did.
+    pub blocks: Option<bool>,
 }
 
 /// A source.
@@ -192,6 +213,7 @@ impl SystemContext {
             prepared_statements: Vec::new(),
             jobs: Vec::new(),
             backfills: Vec::new(),
+            watermarks: Vec::new(),
             sources: Vec::new(),
             checkpoints: Vec::new(),
             relation_sizes: Vec::new(),

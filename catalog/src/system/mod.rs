@@ -34,7 +34,7 @@ use weir_common::{Column, ObjectId, Result};
 
 pub use context::{
     Activity, BackfillRow, CheckpointRow, JobRow, PreparedStatement, RelationSize, Setting, SourceRow,
-    SystemContext,
+    SystemContext, WatermarkRow,
 };
 pub(crate) use pg_settings::preset;
 pub(crate) use relation::{RelationEntry, check_oid, constraint_oid, rewrite_oid};

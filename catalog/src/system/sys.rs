@@ -11,6 +11,8 @@ pub(super) fn rows_of(name: &str) -> PushRows {
         "checkpoints" => checkpoints,
         "relations" => relations,
         "dependencies" => dependencies,
+        "watermarks" => watermarks,
+        "late_rows" => late_rows,
         _ => no_rows,
     }
 }
@@ -28,9 +30,36 @@ fn jobs(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("rows_in", job.rows_in.into()),
             ("rows_out", job.rows_out.into()),
             ("rows_skipped", job.rows_skipped.into()),
+            ("rows_late", job.rows_late.into()),
             ("state_bytes", job.state_bytes.into()),
             ("started_at", job.started_at.into()),
         ]);
+    }
+}
+
+fn watermarks(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for mark in &cx.watermarks {
+        let Some((relation, column)) = cx.catalog.object(mark.relation).and_then(|object| {
+            let column = object.relation_schema()?.columns.get(mark.column)?.name.clone();
+            Some((object.name.clone(), column))
+        }) else {
+            continue;
+        };
+        rows.push([
+            ("id", mark.job.0.into()),
+            ("view", (&mark.name).into()),
+            ("relation", relation.into()),
+            ("column_name", column.into()),
+            ("split", mark.split.as_ref().into()),
+            ("event_time", mark.event_time.into()),
+            ("blocks", mark.blocks.into()),
+        ]);
+    }
+}
+
+fn late_rows(cx: &SystemContext, rows: &mut Rows<'_>) {
+    for job in cx.jobs.iter().filter(|job| job.rows_late > 0) {
+        rows.push([("id", job.job.0.into()), ("view", (&job.name).into()), ("rows", job.rows_late.into())]);
     }
 }
 

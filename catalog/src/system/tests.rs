@@ -37,6 +37,7 @@ fn context() -> SystemContext {
         rows_in: 1,
         rows_out: 2,
         rows_skipped: 0,
+        rows_late: 0,
         state_bytes: 64,
         started_at: None,
     });

@@ -68,9 +68,10 @@ pub use ordered::{ordered_set, resolve_ordered};
 pub use registry::{by_name, is_list_maker, is_set_function, registry};
 pub use resolve::{resolve_call, resolve_function, resolve_operator};
 pub use series::ORDINALS;
+pub use session_window::SESSION_END;
 pub use session_window::SessionBound;
 pub use subquery::SINGLE_ROW;
-pub use time_window::{CUMULATE_ENDS, HOP_STARTS, TUMBLE_START, length_micros};
+pub use time_window::{CUMULATE_ENDS, EPOCH_NOW, HOP_STARTS, TUMBLE_START, length_micros};
 pub use window::{resolve_window, window_function};
 
 use std::sync::Arc;

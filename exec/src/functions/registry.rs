@@ -176,6 +176,16 @@ impl Table {
         self.udf(udf, params, &returns, false, eval);
     }
 
+    /// As [`Self::unnamed`], of no parameters and with a value of its own each time.
+    pub(crate) fn unnamed_volatile(
+        &mut self,
+        udf: &str,
+        returns: Returns,
+        eval: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+    ) {
+        self.udf(udf, 0, &returns, true, eval);
+    }
+
     /// Adds another name or other parameter types for a UDF that is there already.
     pub(crate) fn alias(
         &mut self,

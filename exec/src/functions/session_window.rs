@@ -27,6 +27,9 @@ use super::time_window::length_micros;
 use crate::error::into_datafusion;
 use crate::state::native::int_array;
 
+/// The window function of the end of a session.
+pub const SESSION_END: &str = "session_end";
+
 /// A bound of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionBound {
@@ -46,7 +49,7 @@ impl SessionBound {
     pub fn function(self) -> &'static str {
         match self {
             SessionBound::Start => "session_start",
-            SessionBound::End => "session_end",
+            SessionBound::End => SESSION_END,
         }
     }
 

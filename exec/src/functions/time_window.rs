@@ -12,15 +12,17 @@
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{IntervalMonthDayNano, TimestampMicrosecondType};
-use weir_common::Result;
 use weir_common::text::civil::{DAY, is_finite};
 use weir_common::text::interval::{micros, out_of_range};
+use weir_common::{Error, Result, SqlType};
 
 use super::call::Call;
 use super::datetime_arithmetic::range_error;
 use super::registry::{Returns, Table};
 use super::series::lists;
 
+/// `now()` in a continuous query: the planner makes a temporal filter of what it is compared with.
+pub const EPOCH_NOW: &str = "epoch_now";
 /// The start of the tumbling window around a time: `(time, size, offset)`.
 pub const TUMBLE_START: &str = "tumble_start";
 /// The starts of the hopping windows around a time, ascending: `(time, slide, size, offset)`.
@@ -29,6 +31,9 @@ pub const HOP_STARTS: &str = "hop_starts";
 pub const CUMULATE_ENDS: &str = "cumulate_ends";
 
 pub(crate) fn register(t: &mut Table) {
+    t.unnamed_volatile(EPOCH_NOW, Returns::Is(SqlType::Timestamptz), |_| {
+        Err(Error::internal("the time of an epoch is no value that can be computed"))
+    });
     t.unnamed(TUMBLE_START, 3, Returns::SameAs(0), |call| {
         let (time, size, offset) = (call.timestamp(0), call.interval(1), call.interval(2));
         call.build::<TimestampMicrosecondType>(|row| {

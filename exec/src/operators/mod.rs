@@ -8,10 +8,15 @@
 pub mod aggregate;
 pub mod calc;
 mod checkpoint;
+#[cfg(test)]
+mod closing_tests;
 mod delta;
+pub mod emit_on_close;
 pub mod hash_join;
+pub mod late_filter;
 mod ordered_rows;
 pub mod session;
+pub mod temporal_filter;
 pub mod tolerant_calc;
 pub mod top_n;
 pub mod union;

@@ -197,6 +197,9 @@ impl Binder<'_> {
         for check in &mut table.checks {
             check.condition_sql = renamed_in(&check.condition_sql, &old, &new)?;
         }
+        if let Some(watermark) = &mut table.watermark {
+            watermark.expression_sql = renamed_in(&watermark.expression_sql, &old, &new)?;
+        }
         bound.renames = true;
         Ok(())
     }

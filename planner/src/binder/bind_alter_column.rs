@@ -55,6 +55,7 @@ impl Binder<'_> {
             let lines: Vec<String> = generated.iter().map(depends).collect();
             return Err(still_needed(&wanted, relation, &lines.join("\n")));
         }
+        check_no_watermark(table, id)?;
         let checks = checks_of(table, number);
         table.columns[position].drop_for(None);
         table.checks.retain(|check| !checks.contains(check));
@@ -85,6 +86,7 @@ impl Binder<'_> {
         if old.column.ty == ty && using.is_none() {
             return Ok(());
         }
+        check_no_watermark(table, old.column.id).map_err(|e| e.at(position))?;
         check_retyped(table, &old, &ty).map_err(|e| e.at(position))?;
         self.check_conversion(object, table, &old, &ty, using).map_err(|e| e.at(position))?;
         let id = u16::try_from(table.columns.len() + 1).unwrap_or(u16::MAX);
@@ -168,6 +170,16 @@ fn check_retyped(table: &TableDef, old: &ColumnDef, ty: &SqlType) -> Result<()> 
 }
 
 /// The CHECK constraints that name a column, whatever its type was when they were made.
+fn check_no_watermark(table: &TableDef, column: u16) -> Result<()> {
+    match &table.watermark {
+        Some(watermark) if watermark.column == column => {
+            Err(Error::unsupported("changing the column that a watermark is for")
+                .with_hint("Create a new table without it, INSERT … SELECT into it, and rename it."))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn checks_of(table: &TableDef, number: u16) -> Vec<CheckDef> {
     let names_it = |check: &&CheckDef| check.columns.iter().any(|id| table.number(*id) == number);
     table.checks.iter().filter(names_it).cloned().collect()

@@ -3,18 +3,17 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::{Ident, ObjectName, Spanned};
-use weir_catalog::{ColumnDef, Generation, ObjectKind, WatermarkDef};
+use weir_catalog::{ColumnDef, Generation, ObjectKind};
 use weir_common::types::NumericType;
 use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
 
 use super::Binder;
 use super::bind_columns::Elements;
-use super::bind_expr::ExprContext;
 use super::bind_relation::RelationName;
-use super::scope::{Scope, ScopeColumn};
-use crate::ast::{CreateSource, CreateTable, CreateTableAs, CreateView, Watermark};
+use crate::ast::{CreateSource, CreateTable, CreateTableAs, CreateView};
 use crate::bound::{
-    BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery, NewName, columns_of,
+    BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery, Emission, NewName,
+    columns_of,
 };
 use crate::parser::fold;
 
@@ -43,6 +42,7 @@ impl Binder<'_> {
         let taken: Vec<String> =
             key_constraint_name.iter().chain(std::iter::once(&name.name)).cloned().collect();
         let unique_keys = self.bind_unique_keys(&name, &plain, &unique_keys, &taken)?;
+        let watermark = create.watermark.as_ref().map(|w| self.bind_watermark(w, &plain)).transpose()?;
         let definition = sql.to_owned();
         let if_not_exists = create.if_not_exists;
         Ok(BoundCreateTable {
@@ -56,6 +56,7 @@ impl Binder<'_> {
             unique_keys,
             sequences,
             depends_on,
+            watermark,
             definition,
         })
     }
@@ -85,6 +86,7 @@ impl Binder<'_> {
             checks: Vec::new(),
             sequences: Vec::new(),
             depends_on: Vec::new(),
+            watermark: None,
             definition: sql.to_owned(),
         };
         Ok(BoundCreateTableAs { table, query_sql: create.with_data.then(|| create.query_sql.clone()) })
@@ -112,7 +114,10 @@ impl Binder<'_> {
             return Err(Error::unsupported(what).with_hint("Use coalesce() in the query."));
         }
         let columns: Vec<Column> = columns.into_iter().map(|c| c.column).collect();
-        let watermark = create.watermark.as_ref().map(|w| self.bind_watermark(w, &columns)).transpose()?;
+        let watermark = create.watermark.clone();
+        if let Some(watermark) = watermark.as_ref().filter(|_| !columns.is_empty()) {
+            self.bind_watermark(watermark, &columns)?;
+        }
         let mut options = create.options.clone();
         let depends_on = self.set_error_options(&create.on_error, &mut options)?;
         Ok(BoundCreateSource {
@@ -125,32 +130,6 @@ impl Binder<'_> {
             definition: sql.to_owned(),
             depends_on,
         })
-    }
-
-    fn bind_watermark(&self, watermark: &Watermark, columns: &[Column]) -> Result<WatermarkDef> {
-        let wanted = fold(&watermark.column);
-        let position = self.span_position(watermark.column.span);
-        let column = columns.iter().find(|c| c.name == wanted).ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist")).at(position)
-        })?;
-        if !matches!(column.ty, SqlType::Timestamp | SqlType::Timestamptz) {
-            let message = format!("a watermark column must be a timestamp, \"{wanted}\" is {}", column.ty);
-            return Err(Error::new(SqlState::DATATYPE_MISMATCH, message).at(position));
-        }
-        let scope_column = |c: &Column| ScopeColumn {
-            table: None,
-            schema: None,
-            name: c.name.clone(),
-            column: datafusion::common::Column::new_unqualified(c.name.clone()),
-            ty: c.ty.clone(),
-            origin: None,
-            merged: false,
-        };
-        let scope_columns: Vec<ScopeColumn> = columns.iter().map(scope_column).collect();
-        let scope = Scope { columns: &scope_columns, ..Scope::default() };
-        let typed = self.bind_expr(&watermark.expression, ExprContext::plain(&scope, "WATERMARK"))?;
-        self.assign(typed, &wanted, &column.ty)?;
-        Ok(WatermarkDef { column: column.id, expression_sql: watermark.expression.to_string() })
     }
 
     pub(crate) fn bind_create_view(&self, create: &CreateView, sql: &str) -> Result<BoundCreateView> {
@@ -168,6 +147,12 @@ impl Binder<'_> {
         let query = self.name_columns(query, &create.columns)?;
         let mut depends_on = self.dependencies();
         let letters = self.bind_on_error(&create.on_error, &mut depends_on)?;
+        let late = self.bind_late_rows(create.emission.late_into.as_ref(), &mut depends_on)?;
+        let emission = Emission {
+            on_close: create.emission.on_close,
+            late,
+            lateness_micros: self.lateness(create.emission.lateness.as_ref())?,
+        };
         Ok(BoundCreateView {
             name,
             if_not_exists: create.if_not_exists,
@@ -178,6 +163,8 @@ impl Binder<'_> {
             definition: sql.to_owned(),
             depends_on,
             letters,
+            emission,
+            emission_sql: create.emission.to_sql(),
         })
     }
 

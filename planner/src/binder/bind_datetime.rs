@@ -9,6 +9,7 @@ use weir_exec::functions;
 
 use super::Binder;
 use super::bind_expr::ExprContext;
+use super::system_call::registered;
 use super::typed::Typed;
 
 impl Binder<'_> {
@@ -97,9 +98,13 @@ impl Binder<'_> {
             "localtimestamp" => SqlType::Timestamp,
             _ => return Ok(None),
         };
+        if self.continuous.get() && !self.immutable.get() && ty == SqlType::Timestamptz {
+            let now = registered(functions::EPOCH_NOW, Vec::new())?;
+            return Ok(Some(Typed::new(now, SqlType::Timestamptz, position)));
+        }
         if self.continuous.get() {
             return Err(Error::unsupported(format!("{name} in a materialized view"))
-                .with_hint("Store the time in a column, and compare with it when the view is read.")
+                .with_hint("Compare a time with now(), or store the time in a column.")
                 .at(position));
         }
         if ty == SqlType::Timestamptz {

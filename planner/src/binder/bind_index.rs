@@ -111,9 +111,7 @@ impl Binder<'_> {
     ) -> Result<(Expr, SqlType)> {
         let row: Vec<ScopeColumn> = columns.iter().map(|column| row_column(relation, column)).collect();
         let scope = Scope { columns: &row, ..Scope::default() };
-        let was = self.continuous.replace(true);
-        let typed = self.bind_expr(expr, ExprContext::plain(&scope, "index expressions"));
-        self.continuous.set(was);
+        let typed = self.immutable(|| self.bind_expr(expr, ExprContext::plain(&scope, "index expressions")));
         let typed = typed.map_err(|e| match e.state() {
             SqlState::FEATURE_NOT_SUPPORTED => {
                 let message = "functions in index expression must be marked IMMUTABLE";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sqlparser::ast::{ObjectName, Spanned};
 use weir_catalog::{LETTER_COLUMNS, Object, TableDef};
 use weir_common::{Error, ObjectId, Result, SqlState, SqlType};
+use weir_exec::functions::length_micros;
 
 use super::Binder;
 use crate::ast::OnError;
@@ -26,6 +27,29 @@ impl Binder<'_> {
                 Ok(Some(object.0))
             }
         }
+    }
+
+    /// The table of LATE INTO, which the view depends on.
+    pub(crate) fn bind_late_rows(
+        &self,
+        into: Option<&ObjectName>,
+        depends_on: &mut Vec<ObjectId>,
+    ) -> Result<Option<ObjectId>> {
+        let policy = into.map_or(OnError::Fail, |table| OnError::Into(table.clone()));
+        self.bind_on_error(&policy, depends_on)
+    }
+
+    /// The allowed lateness of a view, in microseconds.
+    pub(crate) fn lateness(&self, written: Option<&String>) -> Result<i64> {
+        let Some(written) = written else { return Ok(0) };
+        let lateness = weir_common::text::interval::parse(written)?;
+        let micros = if lateness.months == 0 { length_micros(lateness)? } else { -1 };
+        if micros < 0 {
+            let message =
+                format!("allowed_lateness must be a positive interval without months, not {written}");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        Ok(micros)
     }
 
     /// A source's policy as the options of its connector; what the source depends on.

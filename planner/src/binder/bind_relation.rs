@@ -146,7 +146,10 @@ impl Binder<'_> {
         self.relations.borrow_mut().insert(object.id);
         let schema = object.relation_schema().ok_or_else(|| Error::internal("a relation without columns"))?;
         let schema_name = self.cx.catalog.schema_name(object.schema).unwrap_or("public").to_owned();
-        let source = source(object.id, kind, schema_name, object.name.clone(), schema);
+        let mut source = source(object.id, kind, schema_name, object.name.clone(), schema);
+        if self.continuous.get() {
+            source.watermarks = self.watermarks_of(object)?;
+        }
         self.scan(source, alias)
     }
 
@@ -289,5 +292,6 @@ fn source(
         schema: Arc::new(Schema::new(fields)),
         columns: schema.columns,
         key: schema.key,
+        watermarks: Vec::new(),
     }
 }

@@ -61,9 +61,8 @@ impl Binder<'_> {
         for column in columns {
             let Generation::Stored(sql) = &column.generation else { continue };
             let (expr, source) = parse_expression(sql)?;
-            let was = self.continuous.replace(true);
-            let value = self.within_text(source, || self.generated_value(&expr, column, &row));
-            self.continuous.set(was);
+            let bind = || self.within_text(source, || self.generated_value(&expr, column, &row));
+            let value = self.immutable(bind);
             let value = value.map_err(|e| match e.state() {
                 SqlState::FEATURE_NOT_SUPPORTED => {
                     Error::new(SqlState::INVALID_OBJECT_DEFINITION, "generation expression is not immutable")

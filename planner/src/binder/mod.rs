@@ -50,6 +50,7 @@ mod bind_time_window;
 mod bind_type;
 mod bind_update;
 mod bind_values;
+mod bind_watermark;
 mod bind_window;
 mod budget;
 mod correlation;
@@ -80,10 +81,10 @@ use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{Expr as SqlExpr, Spanned};
 use sqlparser::tokenizer::Span;
-use weir_catalog::{CatalogSnapshot, IndexDef};
+use weir_catalog::{CatalogSnapshot, IndexDef, WatermarkDef};
 use weir_common::{Error, ObjectId, Result, SqlType};
 
-use crate::ast::{Overriding, ParsedStatement};
+use crate::ast::{Overriding, ParsedStatement, Watermark};
 use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
 use crate::position::SourceText;
@@ -117,6 +118,19 @@ pub fn index_expressions(catalog: &Arc<CatalogSnapshot>, index: &IndexDef) -> Re
     Binder::new(&cx, SourceText::new("")).index_expressions(relation, index)
 }
 
+/// The watermark of a source whose columns its connector has named.
+///
+/// # Errors
+/// When the columns have no such time, or the expression is not a monotone function of it.
+pub fn bind_watermark(
+    catalog: &Arc<CatalogSnapshot>,
+    watermark: &Watermark,
+    columns: &[weir_common::Column],
+) -> Result<WatermarkDef> {
+    let cx = BindContext::new(Arc::clone(catalog), SessionInfo::default());
+    Binder::new(&cx, SourceText::new("")).bind_watermark(watermark, columns)
+}
+
 /// The state of binding one statement.
 pub(crate) struct Binder<'a> {
     cx: &'a BindContext,
@@ -138,6 +152,8 @@ pub(crate) struct Binder<'a> {
     view_depth: Cell<usize>,
     /// Whether the query will run for ever: then it may not depend on the session or the time.
     continuous: Cell<bool>,
+    /// Whether what is bound must mean the same always: then there is no clock either.
+    immutable: Cell<bool>,
     overriding: Cell<Overriding>,
     /// How the user wrote each column that was resolved, and where first: for errors found later.
     mentions: RefCell<HashMap<Column, (String, Option<usize>)>>,
@@ -162,6 +178,7 @@ impl<'a> Binder<'a> {
             subqueries: RefCell::default(),
             view_depth: Cell::new(0),
             continuous: Cell::new(false),
+            immutable: Cell::new(false),
             overriding: Cell::default(),
             mentions: RefCell::default(),
             whole_rows: RefCell::default(),
@@ -185,6 +202,15 @@ impl<'a> Binder<'a> {
         let result = bind();
         self.depth.set(self.depth.get() - 1);
         result
+    }
+
+    /// Binds what must mean the same always.
+    fn immutable<T>(&self, bind: impl FnOnce() -> T) -> T {
+        let (continuous, immutable) = (self.continuous.replace(true), self.immutable.replace(true));
+        let bound = bind();
+        self.continuous.set(continuous);
+        self.immutable.set(immutable);
+        bound
     }
 
     /// Runs with spans pointing into another text.

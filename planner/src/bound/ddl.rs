@@ -6,6 +6,7 @@ use weir_catalog::{CheckDef, ColumnDef, IndexDef, Object, ObjectKind, SequenceDe
 use weir_common::{Column, Error, ObjectId, RelationKey, Result, SqlType};
 
 use super::{BoundQuery, OutputColumn};
+use crate::ast::Watermark;
 
 /// A name for an object to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub struct BoundCreateTable {
     pub sequences: Vec<OwnedSequence>,
     /// Sequences that defaults use.
     pub depends_on: Vec<ObjectId>,
+    pub watermark: Option<WatermarkDef>,
     /// The whole statement.
     pub definition: String,
 }
@@ -219,7 +221,8 @@ pub struct BoundCreateSource {
     pub exists: bool,
     /// Empty when the connector defines them itself.
     pub columns: Vec<Column>,
-    pub watermark: Option<WatermarkDef>,
+    /// Bound when the columns are known.
+    pub watermark: Option<Watermark>,
     pub options: BTreeMap<String, String>,
     pub definition: String,
     /// The table of ON ERROR INTO.
@@ -243,6 +246,20 @@ pub struct BoundCreateView {
     pub depends_on: Vec<ObjectId>,
     /// The table that gets the rows whose expressions fail; `None` when they stop the job.
     pub letters: Option<ObjectId>,
+    pub emission: Emission,
+    /// The same as SQL text: what stands before AS, and what stands behind the query.
+    pub emission_sql: [String; 2],
+}
+
+/// What a materialized view does with event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// EMIT ON WINDOW CLOSE: rows show when they are final.
+    pub on_close: bool,
+    /// LATE INTO: the table that gets the rows that come too late.
+    pub late: Option<ObjectId>,
+    /// So much behind the inputs' watermarks are the view's, in microseconds.
+    pub lateness_micros: i64,
 }
 
 impl BoundCreateView {

@@ -85,6 +85,18 @@ fn render_operator(operator: &OperatorSpec) -> String {
             let (partition, order) = (list(partition), list(order.iter().map(|key| key.column)));
             format!("Window {{ partition: {partition}, order: {order}, {} calls }}", calls.len())
         }
+        OperatorSpec::LateFilter { column, letters } => {
+            let into = letters.as_ref().map(|letters| format!(", late rows into {}", letters.target));
+            format!("LateFilter {{ time: {column}{} }}", into.unwrap_or_default())
+        }
+        OperatorSpec::TemporalFilter { partition, from, until, .. } => {
+            let moments = [from, until].map(|column| column.map_or("none".into(), |c| c.to_string()));
+            let [from, until] = moments;
+            format!("TemporalFilter {{ partition: {}, from: {from}, until: {until} }}", list(partition))
+        }
+        OperatorSpec::EmitOnClose { partition, time } => {
+            format!("EmitOnClose {{ partition: {}, time: {time} }}", list(partition))
+        }
         OperatorSpec::Union => "Union".to_string(),
         OperatorSpec::Unnest { lists, outer, project } => {
             let outer = if *outer { "outer, " } else { "" };

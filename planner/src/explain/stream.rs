@@ -56,6 +56,20 @@ fn render_node(plan: &StreamPlan) -> String {
             let lists = list(lists.iter().map(|list| render_expr(list, &input_names())));
             format!("StreamUnnest {{ {outer}lists: {lists}, output: {} }}", list(names(&plan.columns)))
         }
+        StreamNode::LateFilter { column, .. } => {
+            format!("StreamLateFilter {{ time: {} }}", plan.columns[*column].name)
+        }
+        StreamNode::TemporalFilter { from, until, .. } => {
+            let moment = |word: &str, column: &Option<usize>| {
+                column.map(|column| format!("{word}: {}", plan.inputs[0].columns[column].name))
+            };
+            let moments: Vec<String> =
+                [moment("from", from), moment("until", until)].into_iter().flatten().collect();
+            format!("StreamTemporalFilter {{ {} }}", moments.join(", "))
+        }
+        StreamNode::EmitOnClose { time, .. } => {
+            format!("StreamEmitOnClose {{ time: {} }}", plan.columns[*time].name)
+        }
         StreamNode::Materialize { name, key, .. } => {
             let key = match key {
                 RelationKey::Columns(key) => list(key.iter().map(|i| &plan.columns[*i].name)),
@@ -148,5 +162,9 @@ fn render_traits(traits: &Traits) -> String {
         StateBound::Bounded(by) => by.clone(),
         StateBound::Unbounded(why) => format!("unbounded: {why}"),
     };
-    format!("mode={mode} key={key} dist={distribution} state={state}")
+    let watermarks = match traits.watermarks.as_slice() {
+        [] => String::new(),
+        some => format!(" watermark={}", list(some.iter().map(|w| w.column))),
+    };
+    format!("mode={mode} key={key} dist={distribution}{watermarks} state={state}")
 }

@@ -86,14 +86,18 @@ impl StatementParser<'_> {
             return Err(self.unexpected());
         }
         let Elements { columns, constraints, watermark } = self.parse_elements()?;
-        if watermark.is_some() {
-            return Ok(self.unsupported("WATERMARK on a table", "Declare the watermark with a source."));
-        }
         if self.peek_word(0, "PARTITION") || self.peek_word(0, "INHERITS") {
             return Ok(self.unsupported("partitioning or inheritance of tables", "Create one plain table."));
         }
         let options = self.parse_options()?;
-        Ok(Statement::CreateTable(CreateTable { name, if_not_exists, columns, constraints, options }))
+        Ok(Statement::CreateTable(CreateTable {
+            name,
+            if_not_exists,
+            columns,
+            constraints,
+            watermark,
+            options,
+        }))
     }
 
     /// `[(a, b)] AS`: what begins the query of CREATE TABLE AS; takes nothing else.

@@ -3,10 +3,10 @@
 use sqlparser::ast::{ObjectName, Query};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
-use weir_common::Result;
+use weir_common::{Error, Result, SqlState};
 
 use super::{DIALECT, StatementParser, limits};
-use crate::ast::{CreateSink, CreateView, OnError, SinkInput, Statement};
+use crate::ast::{CreateSink, CreateView, Emission, OnError, SinkInput, Statement};
 
 impl StatementParser<'_> {
     pub(super) fn parse_create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
@@ -19,6 +19,10 @@ impl StatementParser<'_> {
         } else {
             Vec::new()
         };
+        let mut emission = Emission::default();
+        if materialized && self.peek_word(0, "WITH") {
+            emission.lateness = self.parse_lateness()?;
+        }
         self.expect_words(&["AS"])?;
         let first = self.parser.index();
         let query = self.query()?;
@@ -27,7 +31,11 @@ impl StatementParser<'_> {
             return Ok(self.unsupported("WITH NO DATA", "A materialized view is always populated."));
         }
         self.words(&["WITH", "DATA"]);
-        let on_error = if materialized { self.parse_on_error()? } else { OnError::Fail };
+        let mut on_error = OnError::Fail;
+        if materialized {
+            self.parse_emission(&mut emission)?;
+            on_error = self.parse_on_error()?;
+        }
         Ok(Statement::CreateView(CreateView {
             name,
             materialized,
@@ -37,7 +45,36 @@ impl StatementParser<'_> {
             query,
             query_sql,
             on_error,
+            emission,
         }))
+    }
+
+    /// `WITH (allowed_lateness = '1 minute')`.
+    fn parse_lateness(&mut self) -> Result<Option<String>> {
+        let mut options = self.parse_options()?;
+        let lateness = options.remove("allowed_lateness");
+        match options.into_keys().next() {
+            None => Ok(lateness),
+            Some(unknown) => {
+                let message = format!("unknown option \"{unknown}\" of a materialized view");
+                Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                    .with_hint("The option there is: allowed_lateness."))
+            }
+        }
+    }
+
+    /// `[EMIT {ON WINDOW CLOSE | FINAL | CHANGES}] [LATE INTO table]`.
+    fn parse_emission(&mut self, emission: &mut Emission) -> Result<()> {
+        if self.word("EMIT") {
+            emission.on_close = self.words(&["ON", "WINDOW", "CLOSE"]) || self.word("FINAL");
+            if !emission.on_close && !self.word("CHANGES") {
+                return Err(self.unexpected());
+            }
+        }
+        if self.words(&["LATE", "INTO"]) {
+            emission.late_into = Some(self.name()?);
+        }
+        Ok(())
     }
 
     /// `[ON ERROR {FAIL | SKIP | INTO table}]`.

@@ -41,6 +41,15 @@ impl Dialect for WeirDialect {
         false
     }
 
+    /// `FROM t EMIT …` and `FROM t LATE INTO …` end the query: the words are no aliases there.
+    fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        explicit || (self.is_table_alias(keyword, parser) && !ends_view_query(parser))
+    }
+
+    fn is_select_item_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        explicit || (self.is_column_alias(keyword, parser) && !ends_view_query(parser))
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         parse_values_query(parser).or_else(|| parse_table(parser))
     }
@@ -145,6 +154,18 @@ impl WeirDialect {
             false => either,
         })
     }
+}
+
+/// Whether the word that the parser has just taken begins what may stand behind a view's query.
+fn ends_view_query(parser: &Parser) -> bool {
+    let is = |token: &Token, words: &[&str]| {
+        matches!(token, Token::Word(word) if word.quote_style.is_none()
+            && words.iter().any(|w| word.value.eq_ignore_ascii_case(w)))
+    };
+    let [next] = parser.peek_tokens_ref();
+    let last = &parser.get_current_token().token;
+    is(last, &["EMIT"]) && is(&next.token, &["ON", "FINAL", "CHANGES"])
+        || is(last, &["LATE"]) && is(&next.token, &["INTO"])
 }
 
 /// `(VALUES …)`, if it is next.

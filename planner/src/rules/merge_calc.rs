@@ -32,6 +32,7 @@ pub fn calc(
         | StreamNode::HashJoin { .. }
         | StreamNode::Unnest { .. }
         | StreamNode::TopN { .. }
+        | StreamNode::TemporalFilter { .. }
         | StreamNode::Window { .. } => narrow(input, filter, project, columns),
         _ => stack(input, filter, project, columns),
     }
@@ -153,11 +154,11 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
     let pick = |project: &[usize]| keep.iter().map(|i| project[*i]).collect();
     let columns = keep.iter().map(|i| input.columns[*i].clone()).collect();
     let node = match input.node {
-        StreamNode::Scan { relation, name, is_table, key, project } => {
-            StreamNode::Scan { relation, name, is_table, key, project: pick(&project) }
+        StreamNode::Scan { relation, name, is_table, key, project, watermarks } => {
+            StreamNode::Scan { relation, name, is_table, key, project: pick(&project), watermarks }
         }
-        StreamNode::Source { source, name, project } => {
-            StreamNode::Source { source, name, project: pick(&project) }
+        StreamNode::Source { source, name, project, watermarks } => {
+            StreamNode::Source { source, name, project: pick(&project), watermarks }
         }
         StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
             let project = pick(&project);
@@ -170,6 +171,9 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
             let numbered = numbered && keep.contains(&project.len());
             let project = keep.iter().filter_map(|i| project.get(*i)).copied().collect();
             StreamNode::TopN { partition, order, bounds, project, numbered }
+        }
+        StreamNode::TemporalFilter { partition, from, until, project } => {
+            StreamNode::TemporalFilter { partition, from, until, project: pick(&project) }
         }
         StreamNode::Window { partition, order, calls, project } => {
             let kept_calls = keep.iter().filter_map(|i| calls.get(i.checked_sub(project.len())?));

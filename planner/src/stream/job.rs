@@ -11,12 +11,14 @@
 
 use arrow::datatypes::DataType;
 use serde::Serialize;
-use weir_common::{ObjectId, OperatorId, RelationSchema};
+use weir_common::{OperatorId, RelationSchema};
+use weir_exec::event_time::{EventTime, WatermarkExpr};
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::OperatorSpec;
 use weir_runtime::graph::{Exchange, JobEdge, JobGraph, JobNode, JobNodeKind, JobOutput};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::stream::event_time::{self, join_times};
 use crate::stream::plan::{StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
 use crate::stream::tolerant;
@@ -25,7 +27,7 @@ use crate::stream::{JobTarget, TargetOutput};
 
 /// The job of a stream plan whose root is a `Materialize` or `Sink`.
 pub fn build_job(root: &StreamPlan, schema: &RelationSchema, target: &JobTarget) -> JobGraph {
-    let mut builder = Builder { nodes: Vec::new(), letters: target.letters };
+    let mut builder = Builder { nodes: Vec::new(), target };
     let last = builder.add_plan(&root.inputs[0]);
     let exchange = required_exchange(&root.node, &root.inputs, 0);
     let is_operator = matches!(builder.nodes[last].kind, JobNodeKind::Operator(_));
@@ -37,15 +39,20 @@ pub fn build_job(root: &StreamPlan, schema: &RelationSchema, target: &JobTarget)
         TargetOutput::ToSink(sink) => JobOutput::Sink { sink },
         TargetOutput::ToTable { sink, table } => JobOutput::Table { sink, table },
     };
-    JobGraph { job: target.job, name: target.name.clone(), nodes: builder.nodes, output }
+    let watermarks = root.traits.watermarks.iter().map(|w| (w.column, builder.delayed(w.watermark.clone())));
+    let watermarks = match output {
+        JobOutput::Relation { .. } => watermarks.collect(),
+        JobOutput::Sink { .. } | JobOutput::Table { .. } => Vec::new(),
+    };
+    JobGraph { job: target.job, name: target.name.clone(), nodes: builder.nodes, output, watermarks }
 }
 
-struct Builder {
+struct Builder<'t> {
     nodes: Vec<JobNode>,
-    letters: Option<ObjectId>,
+    target: &'t JobTarget,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// Adds the nodes of a plan, inputs first; the position of its top node.
     fn add_plan(&mut self, plan: &StreamPlan) -> usize {
         let mut inputs = Vec::with_capacity(plan.inputs.len());
@@ -53,7 +60,18 @@ impl Builder {
             let exchange = required_exchange(&plan.node, &plan.inputs, port);
             inputs.push(JobEdge { from: self.add_plan(input), exchange });
         }
-        self.add_node(kind(plan, self.letters), inputs, plan.types())
+        let node = self.add_node(kind(plan, self.target), inputs, plan.types());
+        self.nodes[node].watermark = event_time::watched(plan).map(|watermark| self.delayed(watermark));
+        node
+    }
+
+    /// A watermark as this job has it: so much later as rows may be late.
+    fn delayed(&self, watermark: WatermarkExpr) -> WatermarkExpr {
+        let lateness = self.target.emission.lateness_micros;
+        watermark.with_event_times(&|time| match time {
+            WatermarkExpr::Of(EventTime::CLOCK) => time,
+            time => time.shifted(-lateness),
+        })
     }
 
     /// Adds a Calc that changes nothing: where rows arrive after the last exchange.
@@ -65,7 +83,7 @@ impl Builder {
 
     fn add_node(&mut self, kind: JobNodeKind, inputs: Vec<JobEdge>, types: Vec<DataType>) -> usize {
         let id = self.stable_id(&kind, &inputs, &types);
-        self.nodes.push(JobNode { id, kind, inputs, types });
+        self.nodes.push(JobNode { id, kind, inputs, types, watermark: None });
         self.nodes.len() - 1
     }
 
@@ -93,8 +111,10 @@ struct Identity<'a> {
     duplicate: u32,
 }
 
-fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
+fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
+    let letters = target.letters;
     let mode = |port: usize| plan.inputs[port].traits.mode;
+    let closing = event_time::closing(&plan.node, &plan.inputs).map(|(position, _)| position);
     match &plan.node {
         StreamNode::Scan { relation, project, .. } => {
             JobNodeKind::Relation { relation: *relation, project: project.clone() }
@@ -114,7 +134,23 @@ fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
             group: group.clone(),
             calls: calls.clone(),
             input_mode: mode(0),
+            closing,
         }),
+        StreamNode::LateFilter { column, .. } => JobNodeKind::Operator(OperatorSpec::LateFilter {
+            column: *column,
+            letters: target.emission.late.map(|into| tolerant::letters_of(plan, into)),
+        }),
+        StreamNode::TemporalFilter { partition, from, until, project } => {
+            JobNodeKind::Operator(OperatorSpec::TemporalFilter {
+                partition: partition.clone(),
+                from: *from,
+                until: *until,
+                project: project.clone(),
+            })
+        }
+        StreamNode::EmitOnClose { partition, time } => {
+            JobNodeKind::Operator(OperatorSpec::EmitOnClose { partition: partition.clone(), time: *time })
+        }
         StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
             JobNodeKind::Operator(OperatorSpec::HashJoin {
                 kind: *kind,
@@ -125,6 +161,7 @@ fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
                 project: project.clone(),
                 left_mode: mode(0),
                 right_mode: mode(1),
+                closing: join_times::of(&plan.node, &plan.inputs).map_or([None, None], |times| times.closing),
                 // A side that leaves bad rows out is not looked up: a row would be left out each time.
                 shared: letters
                     .is_none()
@@ -146,6 +183,7 @@ fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
                 project: project.clone(),
                 numbered: *numbered,
                 input_mode: mode(0),
+                closing,
             })
         }
         StreamNode::Window { partition, order, calls, project } => {
@@ -154,6 +192,7 @@ fn kind(plan: &StreamPlan, letters: Option<ObjectId>) -> JobNodeKind {
                 order: order.clone(),
                 calls: calls.clone(),
                 project: project.clone(),
+                closing,
             })
         }
         StreamNode::Union | StreamNode::Materialize { .. } | StreamNode::Sink { .. } => {

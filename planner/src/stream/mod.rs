@@ -10,6 +10,7 @@
 //! function of the bound query and the target; the same query gives the same job with the same operator ids.
 
 mod distinct_on;
+pub mod event_time;
 pub mod into_table;
 pub mod job;
 pub mod lower;
@@ -29,7 +30,7 @@ use datafusion::logical_expr::LogicalPlan;
 use weir_common::{Column, Error, JobId, ObjectId, RelationKey, RelationSchema, Result, SqlState};
 use weir_runtime::graph::JobGraph;
 
-use crate::bound::{BoundQuery, OutputColumn};
+use crate::bound::{BoundQuery, Emission, OutputColumn};
 use crate::rules::{self, DisabledRules};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::traits::StateBound;
@@ -54,12 +55,14 @@ pub struct JobTarget {
     pub output: TargetOutput,
     /// The table that gets the rows whose expressions fail; `None` when they stop the job.
     pub letters: Option<ObjectId>,
+    /// What it does with event time.
+    pub emission: Emission,
 }
 
 impl JobTarget {
     /// A job that an error stops.
     pub fn new(job: JobId, name: impl Into<String>, output: TargetOutput) -> JobTarget {
-        JobTarget { job, name: name.into(), output, letters: None }
+        JobTarget { job, name: name.into(), output, letters: None, emission: Emission::default() }
     }
 }
 
@@ -86,6 +89,9 @@ pub fn plan_job(query: &BoundQuery, target: JobTarget, disabled: &DisabledRules)
     let mut rows = lower::lower(&logical)?;
     if target.letters.is_some() {
         rows = tolerant::lift_join_filters(rows);
+    }
+    if target.emission.on_close {
+        rows = event_time::emit_on_close(rows)?;
     }
     let schema = relation_schema(&query.columns, &rows)?;
     let stream = root(rows, &schema, &target);

@@ -7,6 +7,7 @@
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_common::{ObjectId, RelationKey};
+use weir_exec::event_time::WatermarkExpr;
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::{AggregateCall, JoinKind, RowBounds, SortColumn, WindowCall};
 
@@ -31,9 +32,17 @@ pub enum StreamNode {
         /// What identifies a row of the relation, as positions in the relation.
         key: RelationKey,
         project: Vec<usize>,
+        /// Columns of the relation with their watermarks.
+        watermarks: Vec<(usize, WatermarkExpr)>,
     },
     /// Rows of an external source.
-    Source { source: ObjectId, name: String, project: Vec<usize> },
+    Source {
+        source: ObjectId,
+        name: String,
+        project: Vec<usize>,
+        /// Columns of the source with their watermarks.
+        watermarks: Vec<(usize, WatermarkExpr)>,
+    },
     /// Constant rows as an Arrow IPC stream.
     Values { ipc: Vec<u8>, rows: usize },
     /// Filter, then projection.
@@ -67,6 +76,14 @@ pub enum StreamNode {
     /// A row for each element of the lists, side by side; with `outer` one of NULLs where there is none. `project`
     /// counts the input's columns first, then an element of each list.
     Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
+    /// Rows whose value in a column is not behind a watermark.
+    LateFilter { column: usize, watermark: WatermarkExpr },
+    /// Rows while the clock is between the moments in two columns: from the first on, until the second. Each row is on one
+    /// worker by the columns at `partition`.
+    TemporalFilter { partition: Vec<usize>, from: Option<usize>, until: Option<usize>, project: Vec<usize> },
+    /// Rows that lie behind the watermark of column `time`, and so are final; each row is on one worker by the columns
+    /// at `partition`.
+    EmitOnClose { partition: Vec<usize>, time: usize },
     /// The root of a view: rows become the relation's.
     Materialize { relation: ObjectId, name: String, key: RelationKey },
     /// The root of a sink job.

@@ -45,6 +45,7 @@ fn of_input<'a>(side: usize, input: &'a StreamPlan, keys: &[usize]) -> Option<Fo
         is_table: true,
         key: RelationKey::Columns(primary),
         project: columns,
+        ..
     } = &scan.node
     else {
         return None;

@@ -58,11 +58,19 @@ pub fn letters(calc: &StreamPlan, target: ObjectId) -> Option<Letters> {
     if !project.iter().chain(filter).any(is_fallible) {
         return None;
     }
-    let input = calc.inputs.first()?;
+    Some(letters_of(calc, target))
+}
+
+/// How a node with one input writes down rows that it leaves out.
+pub fn letters_of(node: &StreamPlan, target: ObjectId) -> Letters {
+    let mut input = &node.inputs[0];
+    let columns = input.columns.iter().map(|column| column.name.clone()).collect();
+    while let (StreamNode::Calc { .. }, Some(below)) = (&input.node, input.inputs.first()) {
+        input = below;
+    }
     let relation = match &input.node {
         StreamNode::Scan { relation: read, .. } | StreamNode::Source { source: read, .. } => Some(*read),
         _ => None,
     };
-    let columns = input.columns.iter().map(|column| column.name.clone()).collect();
-    Some(Letters { target, relation, columns })
+    Letters { target, relation, columns }
 }

@@ -18,6 +18,7 @@ use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind, Numbering};
 use weir_runtime::graph::Exchange;
 
+use crate::stream::event_time::{self, ColumnWatermark};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
 
@@ -44,14 +45,14 @@ pub enum StateBound {
 }
 
 /// Everything proved of a node's output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traits {
     pub mode: ChangelogMode,
     /// Output columns that identify a row at any time (none at all: at most one row); `None`: a bag.
     pub key: Option<Vec<usize>>,
     pub distribution: Distribution,
     /// Output columns that carry a watermark.
-    pub watermarks: Vec<usize>,
+    pub watermarks: Vec<ColumnWatermark>,
     pub state: StateBound,
 }
 
@@ -74,7 +75,7 @@ impl Traits {
             mode: mode(node, inputs),
             key: key(node, inputs),
             distribution: distribution(node, inputs),
-            watermarks: Vec::new(),
+            watermarks: event_time::derive(node, inputs),
             state: state(node, inputs, columns),
         }
     }
@@ -86,6 +87,9 @@ pub fn required_exchange(node: &StreamNode, inputs: &[StreamPlan], port: usize) 
     let need = match node {
         StreamNode::Aggregate { group, .. } => Exchange::ByKey(group.clone()),
         StreamNode::TopN { partition, .. } | StreamNode::Window { partition, .. } => {
+            Exchange::ByKey(partition.clone())
+        }
+        StreamNode::EmitOnClose { partition, .. } | StreamNode::TemporalFilter { partition, .. } => {
             Exchange::ByKey(partition.clone())
         }
         StreamNode::HashJoin { left_keys, right_keys, .. } => {
@@ -109,10 +113,14 @@ fn must_meet(rows: &Traits) -> bool {
 fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
     match node {
         StreamNode::Scan { .. } => ChangelogMode::Retract,
-        StreamNode::Source { .. } | StreamNode::Values { .. } => ChangelogMode::AppendOnly,
+        StreamNode::Source { .. } | StreamNode::Values { .. } | StreamNode::EmitOnClose { .. } => {
+            ChangelogMode::AppendOnly
+        }
         StreamNode::Aggregate { calls, .. } if !calls.is_empty() => ChangelogMode::Retract,
         // A row is taken back, or its results are, when another comes before it.
-        StreamNode::TopN { .. } | StreamNode::Window { .. } => ChangelogMode::Retract,
+        StreamNode::TopN { .. } | StreamNode::Window { .. } | StreamNode::TemporalFilter { .. } => {
+            ChangelogMode::Retract
+        }
         StreamNode::HashJoin { kind, .. }
             if !matches!(kind, JoinKind::Inner | JoinKind::Semi | JoinKind::IntersectAll) =>
         {
@@ -139,8 +147,13 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
         StreamNode::HashJoin { .. } => join_key(node, inputs),
         StreamNode::TopN { .. } => top_n_key(node, inputs),
-        StreamNode::Window { project, .. } => positions(inputs[0].traits.key.as_deref()?, project),
-        StreamNode::Materialize { .. } | StreamNode::Sink { .. } => inputs[0].traits.key.clone(),
+        StreamNode::Window { project, .. } | StreamNode::TemporalFilter { project, .. } => {
+            positions(inputs[0].traits.key.as_deref()?, project)
+        }
+        StreamNode::LateFilter { .. }
+        | StreamNode::EmitOnClose { .. }
+        | StreamNode::Materialize { .. }
+        | StreamNode::Sink { .. } => inputs[0].traits.key.clone(),
     }
 }
 
@@ -238,10 +251,12 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
             }
             other => other.clone(),
         },
+        StreamNode::LateFilter { .. } => inputs[0].traits.distribution.clone(),
+        StreamNode::EmitOnClose { partition, .. } => by_key(Some(partition.clone())),
         StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),
-        StreamNode::TopN { partition, project, .. } | StreamNode::Window { partition, project, .. } => {
-            by_key(positions(partition, project))
-        }
+        StreamNode::TopN { partition, project, .. }
+        | StreamNode::Window { partition, project, .. }
+        | StreamNode::TemporalFilter { partition, project, .. } => by_key(positions(partition, project)),
         StreamNode::HashJoin { kind, left_keys, right_keys, .. } => {
             let left_width = inputs[0].columns.len();
             let right_keys = right_keys.iter().map(|key| key + left_width);
@@ -279,8 +294,19 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
     sources.sort_unstable();
     sources.dedup();
     match node {
+        StreamNode::TemporalFilter { .. } => {
+            StateBound::Bounded("rows until the clock has passed their times".into())
+        }
+        StreamNode::EmitOnClose { time, .. } => {
+            StateBound::Bounded(format!("rows until event time has passed {}", columns[*time].name))
+        }
         StreamNode::Aggregate { group, calls } => {
             let names: Vec<_> = columns[..group.len()].iter().map(|c| c.name.as_str()).collect();
+            if let Some((time, _)) = event_time::closing(node, inputs) {
+                let groups =
+                    format!("a group of ({}) until event time has passed {}", names.join(", "), names[time]);
+                return StateBound::Bounded(groups);
+            }
             aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
         }
         StreamNode::HashJoin { .. } => join_state(node, inputs, &sources),

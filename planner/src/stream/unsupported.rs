@@ -7,7 +7,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
-use weir_exec::functions::is_list_maker;
+use weir_exec::functions::{EPOCH_NOW, is_list_maker};
 
 use crate::stream::set_operation::BagOperation;
 
@@ -46,7 +46,7 @@ pub fn node(plan: &LogicalPlan) -> Error {
     Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
 }
 
-/// Refuses subqueries that no rule could turn into a join.
+/// Refuses subqueries that no rule could turn into a join, and now() outside of a filter.
 pub fn check_expr(expr: &Expr) -> Result<()> {
     let subquery = expr.exists(|e| {
         Ok(matches!(
@@ -58,11 +58,28 @@ pub fn check_expr(expr: &Expr) -> Result<()> {
                 | Expr::OuterReferenceColumn(..)
         ))
     });
+    // The closure cannot fail.
+    if expr.exists(|e| Ok(is_now(e))).unwrap_or(false) {
+        return Err(now());
+    }
     if subquery.map_err(from_datafusion)? {
         return Err(Error::unsupported(format!("this form of subquery {IN_VIEW}"))
             .with_hint("Write the subquery as a join."));
     }
     Ok(())
+}
+
+/// Whether an expression is now().
+pub fn is_now(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == EPOCH_NOW)
+}
+
+/// The error for now() where it names no moment at which a row comes or goes.
+pub fn now() -> Error {
+    Error::unsupported("this use of now() in a continuous query").with_hint(
+        "Compare a time with now(), or with now() and a constant interval of days or less, in WHERE: \
+         ts > now() - INTERVAL '5 minutes'.",
+    )
 }
 
 /// Refuses functions whose value is not determined by their arguments.
@@ -72,6 +89,7 @@ fn check_functions(expr: &Expr) -> Result<()> {
         if let Expr::ScalarFunction(call) = e
             && call.func.signature().volatility != Volatility::Immutable
             && !is_list_maker(call.func.name())
+            && !is_now(e)
         {
             changing = Some(call.func.name().to_string());
             return Ok(TreeNodeRecursion::Stop);

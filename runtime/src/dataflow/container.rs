@@ -12,6 +12,8 @@ use weir_common::key::KeyEncoder;
 use weir_common::{ChangeBatch, KeyGroup};
 use weir_storage::ipc;
 
+use crate::event_time;
+
 /// A change batch on its way between operators; empty before and after.
 #[derive(Clone, Default)]
 pub struct Parcel(pub Option<ChangeBatch>);
@@ -83,6 +85,25 @@ impl ByKeyGroup {
             self.rows[KeyGroup::of(keys.row(row)).owner(peers).0].push(row as u32);
         }
     }
+}
+
+/// Sends a parcel of marks to the worker that it is addressed to. (Progress is counted in records, so a parcel for all
+/// of them has to be as many parcels.)
+pub struct ToWorker;
+
+impl Distributor<Parcel> for ToWorker {
+    fn partition<T: Clone, P: Push<Message<T, Parcel>>>(
+        &mut self,
+        parcel: &mut Parcel,
+        stamp: &Stamp<T>,
+        pushers: &mut [P],
+    ) {
+        let Some(batch) = parcel.0.take() else { return };
+        let to = event_time::addressee(&batch).expect("marks are addressed to a worker");
+        Message::push_at(&mut Parcel(Some(batch)), stamp.clone(), &mut pushers[to]);
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, Parcel>>>(&mut self, _: &Stamp<T>, _: &mut [P]) {}
 }
 
 impl Distributor<Parcel> for ByKeyGroup {

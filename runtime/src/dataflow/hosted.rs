@@ -11,9 +11,10 @@ use weir_exec::rejected::Rejected;
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::Engine;
+use crate::event_time;
 use crate::fragments::Fragment;
 use crate::host::{FragmentHost, HostNode, HostSink, Progress};
-use crate::job::{Beginning, Job};
+use crate::job::{Beginning, Job, Output};
 use crate::moment::Moment;
 use crate::operators::{Taken, build_host, dump};
 
@@ -93,7 +94,7 @@ impl Hosted {
         }
     }
 
-    /// Takes a batch that arrived.
+    /// Takes a batch that arrived at one of the fragment's inputs; behind them come marks of event time.
     pub fn offer(&mut self, port: usize, capability: &InputCapability<u64>, batch: ChangeBatch) {
         let (Some(host), Some(time)) = (&mut self.host, capability.least().copied()) else { return };
         let moment = Moment(time);
@@ -102,7 +103,14 @@ impl Hosted {
         {
             self.capabilities.insert(moment, retained);
         }
-        host.offer(port, moment, batch);
+        if port < self.inputs.len() {
+            host.offer(port, moment, batch);
+            return;
+        }
+        match event_time::decode(&batch) {
+            Ok(marks) => host.offer_marks(moment, marks),
+            Err(error) => self.engine.fail_job(self.job.id, error),
+        }
     }
 
     /// Whether what it has made so far waits for its readers: it makes no more.
@@ -127,6 +135,9 @@ impl Hosted {
         }) {
             Ok(progress) => {
                 self.count_state(host.memory_bytes() as i64);
+                if self.job.reads_clock() {
+                    self.job.set_deadline((self.number, self.worker), host.next_deadline());
+                }
                 self.host = Some(host);
                 progress == Progress::More
             }
@@ -172,6 +183,16 @@ impl HostSink for Hosted {
         let skipped = rejected.len() as u64;
         self.job.metrics.rows_skipped.fetch_add(skipped, std::sync::atomic::Ordering::Relaxed);
         self.job.letters.write(self.worker, moment.epoch(), &rejected)
+    }
+
+    fn late(&mut self, rows: u64) {
+        self.job.metrics.rows_late.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn watermark(&mut self, moment: Moment, column: usize, watermark: i64) {
+        if let Output::Relation(relation) = &self.job.output {
+            relation.advance_time(column, moment.epoch(), watermark);
+        }
     }
 
     fn done(&mut self, moment: Moment) {

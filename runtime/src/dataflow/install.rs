@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use timely::communication::Pull;
 use timely::container::NoopBuilder;
+use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::core::input::Handle as TimelyInput;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Input, InputCapability, Probe};
 use timely::dataflow::{Scope, Stream};
 use weir_common::{ChangeBatch, Epoch, Result};
 
-use super::container::{ByKeyGroup, Parcel};
+use super::container::{ByKeyGroup, Parcel, ToWorker};
 use super::hosted::Hosted;
 use crate::engine::Engine;
-use crate::feed::Feed;
+use crate::event_time;
+use crate::feed::{Feed, MarkFeed};
 use crate::fragments::{Fragment, fragments};
 use crate::graph::Exchange;
 use crate::job::Job;
@@ -37,6 +40,9 @@ pub struct Installed {
     pub dataflow: usize,
     job: Arc<Job>,
     feeds: Vec<(Feed, InputHandle)>,
+    /// Where marks of event time go in, if anything in the job asks for them.
+    marks: Option<(MarkFeed, InputHandle)>,
+    peers: usize,
     probe: ProbeHandle<u64>,
     /// The frontier that was reported last.
     pub reported: Epoch,
@@ -58,7 +64,7 @@ pub enum Left {
 
 impl Installed {
     /// Feeds each input up to `batches` batches below its upper; what that leaves.
-    pub fn feed(&mut self, uppers: &[Epoch], batches: usize) -> Result<Left> {
+    pub fn feed(&mut self, engine: &Engine, uppers: &[Epoch], batches: usize) -> Result<Left> {
         let mut most = Left::Nothing;
         let edges = &self.job.edges;
         for (((feed, handle), upper), input) in self.feeds.iter_mut().zip(uppers).zip(&self.job.inputs) {
@@ -84,7 +90,22 @@ impl Installed {
         }
         self.more = most > Left::Nothing;
         self.fed = self.feeds.iter().map(|(_, handle)| Moment(*handle.time())).min().unwrap_or(Moment::MAX);
+        self.feed_marks(engine)?;
         Ok(most)
+    }
+
+    /// Hands on what event time has come to in the epochs that every input was fed.
+    fn feed_marks(&mut self, engine: &Engine) -> Result<()> {
+        let Some((feed, handle)) = &mut self.marks else { return Ok(()) };
+        for (moment, marks) in feed.below(&self.job, self.fed, &|epoch| engine.state.lock().times.of(epoch)) {
+            handle.advance_to(moment.0.max(*handle.time()));
+            for to in 0..self.peers {
+                handle.send_batch(&mut Parcel(Some(event_time::encode(&marks, to)?)));
+            }
+        }
+        handle.advance_to(self.fed.0.max(*handle.time()));
+        handle.flush();
+        Ok(())
     }
 
     /// Whether the job's snapshot has just come to its end: feeds on other workers wait for it.
@@ -123,8 +144,12 @@ pub fn install(
 ) -> Installed {
     let dataflow = timely.next_dataflow_index();
     let probe = ProbeHandle::new();
-    let handles = timely
+    let (handles, marks) = timely
         .dataflow_named::<u64, _, _>(&job.graph.name, |scope| build(engine, &job, scope, index, &probe));
+    let marks = marks.map(|mut handle| {
+        handle.advance_to(Moment::start_of(job.start.first_epoch()).0);
+        (MarkFeed::new(&job, index), handle)
+    });
     let mut feeds = Vec::new();
     for (input, mut handle) in handles.into_iter().enumerate() {
         handle.advance_to(Moment::start_of(job.start.first_epoch()).0);
@@ -134,7 +159,17 @@ pub fn install(
         }
     }
     job.opened_by_worker(peers);
-    Installed { dataflow, job, feeds, probe, reported: Epoch::ZERO, fed: Moment::MAX, more: true }
+    Installed {
+        dataflow,
+        job,
+        feeds,
+        marks,
+        peers,
+        probe,
+        reported: Epoch::ZERO,
+        fed: Moment::MAX,
+        more: true,
+    }
 }
 
 fn build(
@@ -143,7 +178,7 @@ fn build(
     scope: Scope<'_, u64>,
     worker: usize,
     probe: &ProbeHandle<u64>,
-) -> Vec<InputHandle> {
+) -> (Vec<InputHandle>, Option<InputHandle>) {
     let mut handles = Vec::new();
     let mut streams: BTreeMap<usize, Rows<'_>> = BTreeMap::new();
     for input in &job.inputs {
@@ -151,18 +186,24 @@ fn build(
         handles.push(handle);
         streams.insert(input.node, stream);
     }
+    let marks = (!job.event_times.is_empty()).then(|| scope.new_input_with_builder::<NoopBuilder<Parcel>>());
+    let (mark_handle, marks) = marks.unzip();
     let cut = fragments(&job.graph);
     let last = cut.len() - 1;
     for (number, fragment) in cut.into_iter().enumerate() {
         let hosted = Hosted::open(engine, job, &fragment, number, worker, number == last);
-        let rows = add_fragment(scope, &fragment, &streams, hosted);
+        let watches = |node: &usize| job.graph.nodes[*node].watermark.is_some();
+        let watches =
+            fragment.nodes.iter().any(watches) || number == last && !job.graph.watermarks.is_empty();
+        let marks = marks.clone().filter(|_| watches);
+        let rows = add_fragment(scope, &fragment, &streams, marks, hosted);
         if number == last {
             rows.probe_with(probe);
         } else if let Some(root) = fragment.nodes.last() {
             streams.insert(*root, rows);
         }
     }
-    handles
+    (handles, mark_handle)
 }
 
 /// Adds the one timely operator that runs a fragment.
@@ -170,12 +211,16 @@ fn add_fragment<'s>(
     scope: Scope<'s, u64>,
     fragment: &Fragment,
     streams: &BTreeMap<usize, Rows<'s>>,
+    marks: Option<Rows<'s>>,
     mut hosted: Hosted,
 ) -> Rows<'s> {
     let mut builder = OperatorBuilder::new(hosted.name(), scope);
     let mut inputs: Vec<Receive> = Vec::new();
     for input in &fragment.inputs {
         inputs.push(connect(&mut builder, streams[&input.from].clone(), &input.exchange));
+    }
+    if let Some(marks) = marks {
+        inputs.push(receive(builder.new_input(marks, DistributorPact(|_| ToWorker))));
     }
     let (output, stream) = builder.new_output::<Parcel>();
     let mut output = OutputBuilder::<u64, NoopBuilder<Parcel>>::from(output);
@@ -211,27 +256,22 @@ fn add_fragment<'s>(
 
 fn connect<'s>(builder: &mut OperatorBuilder<'s, u64>, rows: Rows<'s>, exchange: &Exchange) -> Receive {
     match exchange {
-        Exchange::Local => {
-            let mut input = builder.new_input(rows, Pipeline);
-            Box::new(move |take| {
-                input.for_each(|capability, parcel| {
-                    if let Some(batch) = parcel.0.take() {
-                        take(capability, batch);
-                    }
-                });
-            })
-        }
+        Exchange::Local => receive(builder.new_input(rows, Pipeline)),
         Exchange::ByKey(columns) => {
             let columns = columns.clone();
             let pact = DistributorPact(move |peers| ByKeyGroup::new(columns, peers));
-            let mut input = builder.new_input(rows, pact);
-            Box::new(move |take| {
-                input.for_each(|capability, parcel| {
-                    if let Some(batch) = parcel.0.take() {
-                        take(capability, batch);
-                    }
-                });
-            })
+            receive(builder.new_input(rows, pact))
         }
     }
+}
+
+/// Takes what arrives at an input.
+fn receive<P: Pull<Message<u64, Parcel>> + 'static>(mut input: InputHandleCore<u64, Parcel, P>) -> Receive {
+    Box::new(move |take| {
+        input.for_each(|capability, parcel| {
+            if let Some(batch) = parcel.0.take() {
+                take(capability, batch);
+            }
+        });
+    })
 }

@@ -87,7 +87,7 @@ impl Worker {
         for id in &self.active {
             let Some(installed) = self.jobs.get_mut(id) else { continue };
             let uppers = self.engine.state.lock().input_uppers(*id);
-            match installed.feed(&uppers, BATCHES_A_ROUND) {
+            match installed.feed(&self.engine, &uppers, BATCHES_A_ROUND) {
                 Ok(left) => {
                     most = most.max(left);
                     if installed.has_completed_backfill() {

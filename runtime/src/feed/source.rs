@@ -1,15 +1,17 @@
 //! The feed of a source: this worker's share of the ranges of offsets that are bound to epochs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use weir_common::text::json::write_string;
-use weir_common::{ChangeBatch, Epoch, ObjectId, Result};
+use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result};
 use weir_connector::{MalformedRecord, SplitRange, SplitReader};
+use weir_exec::event_time::{EventTime, greatest};
 use weir_exec::rejected::Rejected;
 
-use crate::job::{Beginning, Job};
+use crate::event_time::Mark;
+use crate::job::{Beginning, Job, Origin};
 use crate::source::SourceState;
 use crate::unread::Unread;
 
@@ -26,18 +28,24 @@ pub struct SourceFeed {
     bound: Epoch,
     /// The share of the snapshot, until a resumed job has caught up.
     held_back: Option<Vec<SplitRange>>,
+    /// The event time that this feed reports for the job, and where its column is among those that are read.
+    time: Option<(EventTime, usize)>,
+    /// The greatest time that was reported of each split.
+    reported: HashMap<String, i64>,
 }
 
 impl SourceFeed {
-    /// A feed of the columns at `project`.
+    /// A feed of one of the job's inputs.
     pub fn open(
         job: &Job,
-        source: &Arc<SourceState>,
-        project: &[usize],
+        input: usize,
         unread: &Unread,
         worker: usize,
         workers: usize,
     ) -> Result<SourceFeed> {
+        let Origin::Source { source, project } = &job.inputs[input].origin else {
+            return Err(Error::internal("the feed of a source reads something else"));
+        };
         let snapshot = match unread {
             Unread::Ranges(ranges) => source.source.divide(ranges, workers).swap_remove(worker),
             Unread::Everything | Unread::After(_) | Unread::Nothing => Vec::new(),
@@ -51,6 +59,8 @@ impl SourceFeed {
             reading: false,
             bound: job.start.epoch,
             held_back: Some(snapshot),
+            time: job.reported_time(input),
+            reported: HashMap::new(),
         };
         match job.start.beginning {
             Beginning::Resumed { after } => feed.bound = after,
@@ -106,7 +116,19 @@ impl SourceFeed {
             }
             match batch {
                 Some(batch) if batch.is_empty() => {}
-                Some(batch) => return Ok(Some((*epoch, batch))),
+                Some(batch) => {
+                    if let Some((time, column)) = self.time {
+                        let latest = greatest(&batch.columns()[column], |_| true);
+                        let known = self.reported.get(&range.split).copied();
+                        if let Some(value) = latest.filter(|latest| known.is_none_or(|known| known < *latest))
+                        {
+                            self.reported.insert(range.split.clone(), value);
+                            let mark = Mark { time, split: range.split.clone(), value };
+                            job.report_source_mark(self.worker, *epoch, mark);
+                        }
+                    }
+                    return Ok(Some((*epoch, batch)));
+                }
                 None => {
                     self.ranges.pop_front();
                     self.reading = false;

@@ -6,6 +6,7 @@
 
 use weir_catalog::{MaterializedViewDef, ObjectKind};
 use weir_common::{JobId, Result};
+use weir_exec::event_time::WatermarkExpr;
 use weir_planner::bound::BoundCreateView;
 use weir_planner::stream::{JobTarget, TargetOutput, plan_job};
 
@@ -27,11 +28,17 @@ impl Planner<'_> {
             name: create.name.name.clone(),
             output: TargetOutput::ToRelation(id),
             letters: create.letters,
+            emission: create.emission,
         };
         let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
+        let [options_sql, emission_sql] = create.emission_sql;
+        let column_id = |(column, _): &(usize, WatermarkExpr)| Some(planned.schema.columns.get(*column)?.id);
         let view = MaterializedViewDef {
-            schema: planned.schema,
+            schema: planned.schema.clone(),
             query_sql: create.query_sql,
+            options_sql,
+            emission_sql,
+            watermarks: planned.job.watermarks.iter().filter_map(column_id).collect(),
             plan: encode_plan(&planned.job)?,
         };
         let object = self

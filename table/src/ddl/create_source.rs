@@ -22,8 +22,11 @@ impl Planner<'_> {
             })?,
         };
         let source = weir_connector::create_source(&create.options, &columns)?;
+        let watermark = create.watermark.as_ref();
+        let watermark =
+            watermark.map(|w| weir_planner::bind_watermark(self.catalog, w, &columns)).transpose()?;
         let id = self.env.catalog.next_id()?;
-        let kind = ObjectKind::Source(SourceDef { columns, options: create.options, watermark: None });
+        let kind = ObjectKind::Source(SourceDef { columns, options: create.options, watermark });
         let object = self.new_object(id, &create.name, kind, create.definition);
         let object = object.with_depends_on(create.depends_on);
         Ok(Plan::create("CREATE SOURCE", object).starting(Start::Source { id, source }))

@@ -31,6 +31,7 @@ impl Planner<'_> {
             key_constraint_name: create.key_constraint_name.filter(|_| has_key),
             key_index_id,
             checks: create.checks,
+            watermark: create.watermark,
         };
         let mut changes = Vec::with_capacity(sequences.len() + 1);
         let mut depends_on = create.depends_on;
@@ -48,11 +49,11 @@ impl Planner<'_> {
             depends_on.push(sequence_id);
         }
         let schema = table.relation_schema();
-        let key_name = table.key_constraint_name.clone();
+        let (key_name, time_column) = (table.key_constraint_name.clone(), table.time_column());
         let definition = create.definition;
         let object = self.new_object(id, &create.name, ObjectKind::Table(table), definition.clone());
         changes.push(CatalogChange::Create(object.with_depends_on(depends_on)));
-        let started = TableSpec { id, schema, name: create.name.name.clone(), key_name };
+        let started = TableSpec { id, schema, name: create.name.name.clone(), key_name, time_column };
         let plan = Plan::new("CREATE TABLE", changes).starting(Start::Table(started));
         self.with_unique_keys(plan, (id, create.name.schema), create.unique_keys, &definition)
     }

@@ -85,6 +85,9 @@ pub(super) trait Accumulator: Send + Sync {
     /// The epoch of these groups is over: clean up what rounding left behind.
     fn settle(&mut self, _groups: &[u32]) {}
 
+    /// Empties these groups. An accumulator of values is emptied by taking all its values back.
+    fn clear(&mut self, _groups: &[u32]) {}
+
     /// Types of the columns that `save` makes; none where the state is just the values, see `restore_values`.
     fn state_types(&self) -> Vec<DataType> {
         Vec::new()
@@ -159,6 +162,10 @@ struct Counts(Vec<i64>);
 impl Accumulator for Counts {
     fn resize(&mut self, bound: usize) {
         self.0.resize(bound, 0);
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|group| self.0[*group as usize] = 0);
     }
 
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {

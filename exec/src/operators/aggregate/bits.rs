@@ -49,6 +49,12 @@ impl Accumulator for BitFolds {
         self.counts.resize(bound, 0);
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups.iter().map(|group| *group as usize) {
+            (self.folds[group], self.counts[group]) = (self.neutral(), 0);
+        }
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let values = int_values(rows.values()?)?;
         rows.try_for_each(|row, group, times| {
@@ -133,6 +139,13 @@ impl Accumulator for BitCounts {
     fn resize(&mut self, bound: usize) {
         self.bits.resize(bound * self.width, 0);
         self.counts.resize(bound, 0);
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups.iter().map(|group| *group as usize) {
+            self.bits[group * self.width..][..self.width].fill(0);
+            self.counts[group] = 0;
+        }
     }
 
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {

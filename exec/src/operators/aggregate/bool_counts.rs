@@ -35,6 +35,12 @@ impl Accumulator for BoolCounts {
         self.falses.resize(bound, 0);
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups.iter().map(|group| *group as usize) {
+            (self.trues[group], self.falses[group]) = (0, 0);
+        }
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let values = rows.values()?.as_boolean();
         let (trues, falses) = (&mut self.trues, &mut self.falses);

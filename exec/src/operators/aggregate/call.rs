@@ -93,6 +93,23 @@ impl Call {
         }
     }
 
+    /// Empties groups, all of which `is_closed` names.
+    pub fn clear(&mut self, groups: &[u32], is_closed: &dyn Fn(u32) -> bool) -> Result<()> {
+        let Call::Accumulated(call) = self else { return Ok(()) };
+        let Accumulated { values, distinct, accumulator, .. } = call.as_mut();
+        let Some(values) = values else {
+            accumulator.clear(groups);
+            return Ok(());
+        };
+        values.clear(is_closed, &mut |rows| {
+            let once = vec![-1; rows.groups.len()];
+            let times = if *distinct { Times::Ops(&once) } else { rows.times };
+            accumulator.update(&Rows { times, ..*rows })
+        })?;
+        accumulator.settle(groups);
+        Ok(())
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         match self {

@@ -59,6 +59,7 @@ impl Aggregate {
             self.touched.emitted = to;
         }
         self.settle()?;
+        self.close_groups()?;
         Ok(Flow::Done)
     }
 
@@ -110,6 +111,7 @@ impl Aggregate {
     /// All is emitted: the touched groups become dirty ones.
     fn settle(&mut self) -> Result<()> {
         let ids = std::mem::take(&mut self.touched.ids);
+        self.note_new_groups(&ids)?;
         for id in &ids {
             if self.rows[*id as usize] < 0 {
                 return Err(Error::internal("a row was deleted that an aggregate never saw inserted"));

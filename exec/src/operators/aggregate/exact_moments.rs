@@ -165,6 +165,10 @@ impl Accumulator for ExactMoments {
         self.groups.resize(bound, EMPTY);
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|group| self.groups[*group as usize] = EMPTY);
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let groups = &mut self.groups;
         let values = rows.values()?;

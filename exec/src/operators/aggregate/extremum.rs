@@ -58,6 +58,13 @@ impl<V: OrderedValue> Accumulator for Extremum<V> {
         self.present.resize(bound, false);
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups.iter().map(|group| *group as usize) {
+            self.heap_bytes -= self.best[group].heap_bytes();
+            (self.best[group], self.present[group]) = (V::default(), false);
+        }
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let column = V::column(rows.values()?, &self.encoder)?;
         rows.try_for_each(|row, group, op| {

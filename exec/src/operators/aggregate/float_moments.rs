@@ -218,6 +218,14 @@ impl Accumulator for FloatMoments {
         self.sums.resize(bound * self.terms.len(), ExactSum::default());
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups {
+            self.counts[*group as usize] = 0;
+            self.sums[*group as usize * self.terms.len()..][..self.terms.len()].fill(ExactSum::default());
+            self.special.remove(group);
+        }
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let double = |arg: usize| cast(rows.column(arg)?, &DataType::Float64).map_err(Error::internal);
         let first = double(0)?;

@@ -104,6 +104,13 @@ impl Accumulator for FloatSums {
         self.sums.resize(bound, FloatSum::default());
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups {
+            self.sums[*group as usize] = FloatSum::default();
+            self.special.remove(group);
+        }
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let values = cast(rows.values()?, &DataType::Float64).map_err(Error::internal)?;
         let values = values.as_primitive::<Float64Type>().values();

@@ -156,7 +156,12 @@ fn check(value: &DataType, mode: ChangelogMode, steps: &[Step], batch_rows: usiz
     let results = calls.iter().map(|call| call.result.clone());
     let spec = NodeSpec {
         output: [DataType::Int64].into_iter().chain(results).collect(),
-        operator: OperatorSpec::Aggregate { group: vec![0], calls: calls.clone(), input_mode: mode },
+        operator: OperatorSpec::Aggregate {
+            group: vec![0],
+            calls: calls.clone(),
+            input_mode: mode,
+            closing: None,
+        },
         inputs: vec![input.clone()],
     };
     let harness = Harness::new(spec, vec![vec![0]], 3).unwrap();

@@ -11,6 +11,7 @@
 //!   checkpoint    dirty ids → entries; groups without rows are deleted  (persist.rs)
 //!   shed          groups that this checkpoint did not write are forgotten; the next batch that has one of them
 //!                 reads it again  (shed.rs)
+//!   on_watermark  groups whose time has passed are forgotten when the epoch is emitted  (closing.rs)
 //! ```
 //!
 //! Invariants: between epochs a group has a row count above zero, or waits for the checkpoint that deletes it and the
@@ -21,6 +22,7 @@ mod accumulator;
 mod bits;
 mod bool_counts;
 mod call;
+mod closing;
 mod emit;
 mod exact_float;
 mod exact_moments;
@@ -46,6 +48,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Result};
 
 use self::call::{Call, Input};
+use self::closing::Closing;
 use self::emit::TouchedGroups;
 use self::shed::Shedding;
 use super::positional_schema;
@@ -80,6 +83,8 @@ pub struct Aggregate {
     deleted: Vec<u32>,
     /// What it takes to let go of groups.
     shedding: Shedding,
+    /// Of an aggregate whose groups end: when.
+    closing: Option<Closing>,
     /// Of an aggregate without group columns: what became of its row.
     global: GlobalRow,
     ids: Vec<u32>,
@@ -120,9 +125,17 @@ impl Aggregate {
             written: Vec::new(),
             deleted: Vec::new(),
             shedding: Shedding::new(calls, mode, input),
+            closing: None,
             global: GlobalRow::Elsewhere,
             ids: Vec::new(),
         })
+    }
+
+    /// The same, of groups that end when event time has passed the group column at position `time`.
+    #[must_use]
+    pub fn closing_by(mut self, time: Option<usize>) -> Aggregate {
+        self.closing = time.map(Closing::by);
+        self
     }
 
     /// Makes room for every group of the key table.
@@ -193,6 +206,12 @@ impl Operator for Aggregate {
         Ok(Flow::Done)
     }
 
+    fn on_watermark(&mut self, watermark: i64) {
+        if let Some(closing) = &mut self.closing {
+            closing.watermark = watermark;
+        }
+    }
+
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
         if self.global == GlobalRow::Pending {
             self.keys.upsert(&[], 1, &mut self.ids)?;
@@ -222,6 +241,7 @@ impl Operator for Aggregate {
             + (self.dirty.capacity() + self.ids.capacity()) * 4
             + (self.written.capacity() + self.deleted.capacity()) * 4
             + self.touched.memory_bytes()
+            + self.closing.as_ref().map_or(0, Closing::memory_bytes)
             + self.calls.iter().map(Call::memory_bytes).sum::<usize>()
     }
 }

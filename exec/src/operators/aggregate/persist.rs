@@ -37,7 +37,8 @@ impl Aggregate {
             }
         }
         let (mut written, mut deleted) = (Vec::new(), Vec::new());
-        match state.is_last_durable() {
+        // Groups that end are not read again: nothing has to wait until their entries are gone.
+        match self.closing.is_some() || state.is_last_durable() {
             true => self.forget_deleted(),
             false => {
                 (written, deleted) = (std::mem::take(&mut self.written), std::mem::take(&mut self.deleted))
@@ -47,6 +48,11 @@ impl Aggregate {
         let (live, dead): (Vec<u32>, Vec<u32>) = dirty.into_iter().partition(|id| self.is_live(*id));
         self.write_groups(&live, state)?;
         self.delete_groups(&dead, state)?;
+        if self.closing.is_some() {
+            self.deleted = dead;
+            self.forget_deleted();
+            return self.shrink();
+        }
         let with = |mut ids: Vec<u32>, before: Vec<u32>, flag: u8| {
             ids.extend(before.into_iter().filter(|id| self.flags[*id as usize] == flag));
             ids.sort_unstable();
@@ -123,6 +129,8 @@ impl Aggregate {
         })?;
         self.resize();
         self.restore_values(cx)?;
+        let restored: Vec<u32> = (0..self.rows.len() as u32).collect();
+        self.note_groups(&restored)?;
         if self.group.is_empty() && KeyGroup::of(&[]).owner(cx.workers) == cx.worker {
             self.global = if self.keys.id_bound() == 0 { GlobalRow::Pending } else { GlobalRow::Present };
         }

@@ -5,7 +5,7 @@
 //! looked up, all new keys of a batch at once, in the order of storage.
 //!
 //! Calls that keep values (DISTINCT, ordered aggregates, min and max with deletes) have more than one entry a group: an
-//! aggregate with such a call keeps all of it.
+//! aggregate with such a call keeps all of it. So does one whose groups end: they are found by their time in memory.
 
 use std::sync::Arc;
 
@@ -41,7 +41,11 @@ impl Aggregate {
     /// Forgets all groups but those of the last checkpoint, if that is much.
     pub(super) fn let_go(&mut self) -> Result<()> {
         let kept = self.written.len() + self.deleted.len();
-        if self.group.is_empty() || self.keeps_values() || kept * 4 > self.keys.len() * 3 {
+        if self.group.is_empty()
+            || self.keeps_values()
+            || self.closing.is_some()
+            || kept * 4 > self.keys.len() * 3
+        {
             return Ok(());
         }
         let (written, deleted) = (std::mem::take(&mut self.written), std::mem::take(&mut self.deleted));
@@ -59,7 +63,7 @@ impl Aggregate {
 
     /// While the last checkpoint is read: whether memory is tight, so that its groups stay on disk.
     pub(super) fn stays_on_disk(&mut self, state: &dyn StateReader) -> bool {
-        let can_shed = !self.group.is_empty() && !self.keeps_values();
+        let can_shed = !self.group.is_empty() && !self.keeps_values() && self.closing.is_none();
         self.shedding.is_incomplete |= can_shed && state.is_tight();
         self.shedding.is_incomplete
     }
@@ -71,7 +75,7 @@ impl Aggregate {
     }
 
     /// This aggregate without a group.
-    fn emptied(&self) -> Result<Aggregate> {
+    pub(super) fn emptied(&self) -> Result<Aggregate> {
         let Shedding { calls, mode, input, durable, .. } = &self.shedding;
         let mut emptied = Aggregate::new(&self.group, calls, *mode, input)?;
         emptied.shedding.durable = durable.clone();

@@ -85,6 +85,10 @@ impl<S: ExactSum> Accumulator for ExactSums<S> {
         self.sums.resize(bound, Sum::default());
     }
 
+    fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|group| self.sums[*group as usize] = Sum::default());
+    }
+
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let values = S::column(rows.values()?)?;
         let sums = &mut self.sums;

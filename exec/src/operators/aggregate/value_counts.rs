@@ -123,6 +123,40 @@ impl ValueCounts {
         Ok(())
     }
 
+    /// Forgets all values of the groups that `is_closed` names, and shows them to `take_back`, each as often as it was
+    /// there less.
+    pub fn clear(
+        &mut self,
+        is_closed: &dyn Fn(u32) -> bool,
+        take_back: &mut dyn FnMut(&Rows<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let live: Vec<u32> =
+            (0..self.counts.len() as u32).filter(|p| self.counts[*p as usize] != 0).collect();
+        for chunk in live.chunks(CHUNK_ROWS) {
+            let columns = self.pairs.gather(chunk)?;
+            let owners = int_values(&columns[0])?;
+            let closed: Vec<u32> =
+                (0..chunk.len() as u32).filter(|row| is_closed(owners[*row as usize] as u32)).collect();
+            if closed.is_empty() {
+                continue;
+            }
+            let groups: Vec<u32> = closed.iter().map(|row| owners[*row as usize] as u32).collect();
+            let mut times = Vec::with_capacity(closed.len());
+            for pair in closed.iter().map(|row| chunk[*row as usize]) {
+                times.push(-std::mem::take(&mut self.counts[pair as usize]));
+                if self.flags[pair as usize] & DIRTY == 0 {
+                    self.flags[pair as usize] |= DIRTY;
+                    self.dirty.push(pair);
+                }
+            }
+            let at = UInt32Array::from(closed);
+            let values = columns[1..].iter().map(|column| take(column, &at, None));
+            let values = values.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+            take_back(&Rows { groups: &groups, times: Times::Counts(&times), values: &values })?;
+        }
+        Ok(())
+    }
+
     /// Writes the counts that changed; `groups` still has every group of them.
     pub fn checkpoint(
         &mut self,

@@ -53,6 +53,7 @@ impl Case {
                 let (relation, columns) = (ObjectId(1), vec![0, 1, 2]);
                 Box::new(SharedSide { side, relation, columns, calc: None, key: (0..leading).collect() })
             }),
+            closing: [None, None],
         };
         let joined = [input.clone(), input.clone(), vec![DataType::Boolean]].concat();
         let output = self.project.iter().map(|column| joined[*column].clone()).collect();

@@ -61,6 +61,7 @@ impl Layout {
         keys: [&Vec<usize>; 2],
         filter: Option<&ScalarExpr>,
         project: &[usize],
+        times: [Option<usize>; 2],
         inputs: &[Vec<DataType>],
     ) -> Layout {
         let types = [inputs[0].clone(), inputs[1].clone()];
@@ -87,6 +88,9 @@ impl Layout {
             types,
         };
         read.extend_from_slice(project);
+        // What tells when a row is forgotten.
+        read.extend(times[0]);
+        read.extend(times[1].map(|column| column + inputs[0].len()));
         let width = inputs[0].len() + inputs[1].len();
         for column in read.into_iter().filter(|column| *column < width) {
             let (side, column) = layout.side_of(column);
@@ -227,7 +231,8 @@ mod tests {
             right: Box::new(ScalarExpr::Column(5)),
         };
         let inputs = [vec![Int64, Float64, Int64, Utf8], vec![Int64, Int64, Float64]];
-        let layout = Layout::new([&vec![0, 1], &vec![0, 2]], Some(&filter), &[0, 4, 3, 6], &inputs);
+        let layout =
+            Layout::new([&vec![0, 1], &vec![0, 2]], Some(&filter), &[0, 4, 3, 6], [None, None], &inputs);
         assert_eq!(layout.stored, [vec![2, 3], vec![1, 2]]);
         let from_left = [Origin::Batch(0), Origin::Batch(0), Origin::Batch(3), Origin::Stored(1)];
         assert_eq!(layout.output(0), from_left);

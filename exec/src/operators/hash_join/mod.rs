@@ -12,7 +12,8 @@
 //!   end of the epoch ─► rows that show by the number of their matches (matches.rs, transitions.rs)
 //!   checkpoint ─► rows that changed (persist.rs); keys without rows go, all but recent ones may (shed.rs)
 //! ```
-//! One side may have its rows in the relation they come from, where others read them too (`shared.rs`).
+//! Rows that no row on time can match any more are forgotten, if the join says by which columns that is known
+//! (`closing.rs`). One side may have its rows in the relation they come from, where others read them too (`shared.rs`).
 //!
 //! A side stores only columns that the projection or the filter reads, and no key column whose value the other
 //! side's key has anyway (`layout.rs`). Rows that only differ elsewhere are duplicates then: rows carry
@@ -22,6 +23,7 @@
 //! to do at the end of an epoch. Without a filter a semi or anti join does not look for pairs either, its right side
 //! is a number for each key.
 
+mod closing;
 mod count;
 #[cfg(test)]
 mod kind_tests;
@@ -42,6 +44,7 @@ use arrow::compute::not;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
+use self::closing::Closing;
 use self::layout::Layout;
 use self::matches::{Preserved, Totals};
 use self::probe::Probe;
@@ -74,13 +77,23 @@ pub struct HashJoin {
     residence: Residence,
     /// If a side's rows are not the join's own.
     shared: Option<Shared>,
+    /// Of each side whose rows are forgotten some time: when.
+    closing: [Option<Closing>; 2],
 }
 
 impl HashJoin {
     /// The join that a `HashJoin` specification describes.
     pub fn new(spec: &NodeSpec) -> Result<HashJoin> {
         let OperatorSpec::HashJoin {
-            kind, left_keys, right_keys, null_equal, filter, project, shared, ..
+            kind,
+            left_keys,
+            right_keys,
+            null_equal,
+            filter,
+            project,
+            shared,
+            closing,
+            ..
         } = &spec.operator
         else {
             return Err(Error::internal("a join is built from a join's specification"));
@@ -92,7 +105,8 @@ impl HashJoin {
         let strict = |keys: &[usize]| {
             keys.iter().zip(null_equal).filter(|(_, equal)| !**equal).map(|(key, _)| *key).collect()
         };
-        let layout = Layout::new([left_keys, right_keys], filter.as_ref(), project, &spec.inputs);
+        let times = closing.map(|closing| closing.map(|closing| closing.column));
+        let layout = Layout::new([left_keys, right_keys], filter.as_ref(), project, times, &spec.inputs);
         let filter = layout.filter.as_ref().map(|filter| compile(&filter.expr, &filter.types)).transpose()?;
         let side = |s: usize| join_side(&spec.operator, filter.is_some(), s, &layout);
         Ok(HashJoin {
@@ -107,6 +121,7 @@ impl HashJoin {
             transitions: None,
             residence: Residence::new(spec),
             shared: shared.as_ref().map(|shared| Shared::new(shared)).transpose()?,
+            closing: closing.map(|closing| closing.map(Closing::of)),
         })
     }
 
@@ -120,7 +135,12 @@ impl HashJoin {
         self.touch(side, &ids)?;
         let stored: Vec<ArrayRef> =
             self.layout.stored[side].iter().map(|c| batch.columns()[*c].clone()).collect();
+        let (changes, first) = (self.sides[side].changes(), self.sides[side].next_sequence);
         self.sides[side].insert(&ids, &stored, batch.ops.as_deref(), &self.keys)?;
+        if self.closing[side].is_some() {
+            let new = self.sides[side].new_rows(changes, first);
+            self.note_rows(side, &new)?;
+        }
         Ok(ids)
     }
 
@@ -167,9 +187,13 @@ impl Operator for HashJoin {
         self.advance_probe(out)
     }
 
+    fn on_watermark(&mut self, watermark: i64) {
+        self.closing.iter_mut().flatten().for_each(|closing| closing.watermark = watermark);
+    }
+
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
         if self.kind == JoinKind::Inner {
-            return Ok(Flow::Done);
+            return self.close_rows().map(|()| Flow::Done);
         }
         self.transitions = Some(Transitions::default());
         self.resume(out)
@@ -177,11 +201,11 @@ impl Operator for HashJoin {
 
     fn resume(&mut self, out: &mut Output) -> Result<Flow> {
         let Some(mut transitions) = self.transitions.take() else { return self.advance_probe(out) };
-        let flow = self.advance_transitions(&mut transitions, out)?;
-        if flow == Flow::Yield {
-            self.transitions = Some(transitions);
+        match self.advance_transitions(&mut transitions, out)? {
+            Flow::Yield => self.transitions = Some(transitions),
+            Flow::Done => return self.close_rows().map(|()| Flow::Done),
         }
-        Ok(flow)
+        Ok(Flow::Yield)
     }
 
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
@@ -199,6 +223,7 @@ impl Operator for HashJoin {
             + self.residence.memory_bytes()
             + self.sides.iter().map(JoinSide::memory_bytes).sum::<usize>()
             + self.probe.as_ref().map_or(0, Probe::memory_bytes)
+            + self.closing.iter().flatten().map(Closing::memory_bytes).sum::<usize>()
     }
 }
 
@@ -211,13 +236,14 @@ fn key_types(keys: &[usize], input: &[DataType]) -> Result<Vec<DataType>> {
 
 /// A side of a join, with what this kind of join counts on it.
 fn join_side(join: &OperatorSpec, filtered: bool, side: usize, layout: &Layout) -> Result<JoinSide> {
-    let OperatorSpec::HashJoin { kind, left_mode, right_mode, shared, .. } = join else {
+    let OperatorSpec::HashJoin { kind, left_mode, right_mode, shared, closing, .. } = join else {
         return Err(Error::internal("a side of something that is no join"));
     };
     let preserves = kind.preserves();
     let is_shared = shared.as_ref().is_some_and(|shared| shared.side == side);
-    // Rows that only count are kept once with a weight; what is looked up changes in any way.
-    let weighs = preserves[side] || !kind.emits_pairs() || is_shared;
+    // Rows that only count are kept once with a weight; what is looked up changes in any way, and what is forgotten
+    // goes like a deleted row.
+    let weighs = preserves[side] || !kind.emits_pairs() || is_shared || closing[side].is_some();
     let mode = if weighs { ChangelogMode::Retract } else { [*left_mode, *right_mode][side] };
     let mut joined = JoinSide::new(mode, &layout.stored_types(side), StateTable(side as u8))?;
     joined.preserved = preserves[side].then(|| Box::new(Preserved::new(filtered)));

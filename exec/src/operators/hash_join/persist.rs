@@ -46,7 +46,9 @@ impl HashJoin {
                 self.residence.resident(&ids, self.keys.id_bound());
                 let columns = codec.decode(values)?;
                 let weights = decode_weights(&columns[0]);
-                self.sides[side].add_saved(&ids, &columns[1..], &weights, &sequences)
+                let slots = self.sides[side].add_saved(&ids, &columns[1..], &weights, &sequences)?;
+                let rows: Vec<(u32, u64)> = slots.into_iter().zip(sequences).collect();
+                self.note_rows(side, &rows)
             })?;
         }
         Ok(())

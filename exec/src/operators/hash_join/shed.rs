@@ -5,7 +5,7 @@
 //! read again may be as old as that. A key without rows is forgotten by the same rule: till then its deleted rows may
 //! still be found on disk. A batch first reads again the keys that are not in memory, then goes on as always.
 //!
-//! A join without key columns, or whose rows count the matches that pass a filter, keeps everything.
+//! A join without key columns, one that forgets rows by their time, or whose rows count the matches that pass a filter, keeps everything.
 
 use std::sync::Arc;
 
@@ -61,6 +61,11 @@ impl Residence {
     pub fn resident(&mut self, ids: &[u32], bound: usize) {
         self.flags.resize(bound, 0);
         ids.iter().for_each(|id| self.flags[*id as usize] |= RESIDENT);
+    }
+
+    /// Rows of these keys went.
+    pub fn forgotten(&mut self, ids: &[u32], bound: usize) {
+        self.touch(ids, bound);
     }
 
     /// Marks keys whose rows come or go; those that are not in memory, each once.
@@ -161,7 +166,9 @@ impl HashJoin {
 
     fn can_shed(&self) -> bool {
         let counts = |side: &JoinSide| side.preserved.as_ref().is_some_and(|p| p.matches.is_some());
-        !self.keys.types().is_empty() && !self.sides.iter().any(counts)
+        // Rows that are forgotten some time are found by their time in memory.
+        let closes = self.closing.iter().any(Option::is_some);
+        !self.keys.types().is_empty() && !closes && !self.sides.iter().any(counts)
     }
 
     /// While the last checkpoint is read: whether memory is tight, so that its rows stay on disk.
@@ -215,7 +222,7 @@ impl Found {
         let Found { ids, sequences, values } = std::mem::take(self);
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let columns = side.codec.decode(&values)?;
-        side.add_saved(&ids, &columns[1..], &decode_weights(&columns[0]), &sequences)
+        side.add_saved(&ids, &columns[1..], &decode_weights(&columns[0]), &sequences).map(drop)
     }
 }
 

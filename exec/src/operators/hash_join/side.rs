@@ -192,14 +192,14 @@ impl JoinSide {
         }
     }
 
-    /// Adds rows that are on disk, and were not in memory.
+    /// Adds rows that are on disk, and were not in memory; their slots.
     pub fn add_saved(
         &mut self,
         ids: &[u32],
         stored: &[ArrayRef],
         weights: &[i64],
         sequences: &[u64],
-    ) -> Result<()> {
+    ) -> Result<Vec<u32>> {
         let mut slots = Vec::with_capacity(ids.len());
         self.rows.insert(stored, ids.len(), &mut slots)?;
         self.next.resize(self.rows.slot_bound(), NONE);
@@ -226,7 +226,7 @@ impl JoinSide {
                 }
             }
         }
-        Ok(())
+        Ok(slots)
     }
 
     /// Inserts and deletes of an input that deletes; the rows lie in `slots` for comparison.
@@ -310,6 +310,51 @@ impl JoinSide {
             }
         }
         retraction.bury(&dead, keys)
+    }
+
+    /// Of a side that deletes: how many changes since the last checkpoint are noted.
+    pub fn changes(&self) -> usize {
+        match &self.journal {
+            Journal::AppendOnly(_) => 0,
+            Journal::Retract(retraction) => retraction.changed.len(),
+        }
+    }
+
+    /// The rows, by slot and number, that are new among the changes from this one on.
+    pub fn new_rows(&self, from: usize, first: u64) -> Vec<(u32, u64)> {
+        let Journal::Retract(retraction) = &self.journal else { return Vec::new() };
+        let is_new = |(slot, sequence): &&(u32, u64)| {
+            *sequence >= first
+                && retraction.weights[*slot as usize] != 0
+                && retraction.sequences[*slot as usize] == *sequence
+        };
+        retraction.changed[from..].iter().filter(is_new).copied().collect()
+    }
+
+    /// Forgets those of these rows, by slot and number, that are there still; the keys that they were of.
+    pub fn forget(&mut self, rows: &[(u32, u64)], keys: &KeyTable) -> Result<Vec<u32>> {
+        let Journal::Retract(retraction) = &mut self.journal else { return Ok(Vec::new()) };
+        let is_there = |(slot, sequence): &&(u32, u64)| {
+            retraction.weights[*slot as usize] != 0 && retraction.sequences[*slot as usize] == *sequence
+        };
+        let slots: Vec<u32> = rows.iter().filter(is_there).map(|(slot, _)| *slot).collect();
+        let ids: Vec<u32> = slots.iter().map(|slot| retraction.keys[*slot as usize]).collect();
+        let tags = row_tags(&ids, &self.rows.gather_all(&slots)?)?;
+        let mut dead = Vec::new();
+        for ((slot, id), tag) in slots.iter().zip(&ids).zip(tags) {
+            retraction.unlink(&mut self.heads, &mut self.next, *slot, tag);
+            self.rows.remove(*slot);
+            let weight = std::mem::take(&mut retraction.weights[*slot as usize]);
+            if let Some(totals) = &mut self.totals {
+                totals.restore(*id, -i64::from(weight));
+            }
+            let sequence = retraction.sequences[*slot as usize];
+            if sequence < retraction.saved_below {
+                dead.push((*id, sequence));
+            }
+        }
+        retraction.bury(&dead, keys)?;
+        Ok(ids)
     }
 
     /// Slots with a row, of a side that deletes.

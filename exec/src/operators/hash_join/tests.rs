@@ -37,6 +37,7 @@ fn spec(
         left_mode: modes[0],
         right_mode: modes[1],
         shared: None,
+        closing: [None, None],
     };
     let output = project.iter().map(|column| inputs.iter().flatten().nth(*column).unwrap().clone()).collect();
     NodeSpec { operator, inputs, output }

@@ -14,6 +14,7 @@
 //! was emitted is kept, it is derived from the rows again. Weights may be negative within an epoch, when a
 //! delete comes before its insert.
 
+mod closing;
 mod persist;
 
 use std::cmp::Ordering;
@@ -25,6 +26,7 @@ use weir_common::key::{EncodedKeys, KeyOrder};
 use weir_common::row::RowCodec;
 use weir_common::{ChangeBatch, Error, Result};
 
+use self::closing::Closing;
 use super::checkpoint::weighted_codec;
 use crate::spec::SortColumn;
 use crate::state::{KeyTable, NONE, Place, RowList, RowStore, SortKeys};
@@ -47,6 +49,8 @@ pub(super) struct OrderedRows {
     journal: Journal,
     codec: RowCodec,
     scratch: Scratch,
+    /// Of partitions that end: when.
+    closing: Option<Closing>,
 }
 
 /// Vectors by slot.
@@ -114,7 +118,15 @@ impl OrderedRows {
             journal: Journal::default(),
             codec: weighted_codec(&stored)?,
             scratch: Scratch::default(),
+            closing: None,
         })
+    }
+
+    /// The same, of partitions that end when event time has passed their column at position `time`.
+    #[must_use]
+    pub fn closing_by(mut self, time: Option<usize>) -> OrderedRows {
+        self.closing = time.map(Closing::by);
+        self
     }
 
     /// Takes a batch in.
@@ -273,14 +285,37 @@ impl OrderedRows {
         self.sort.compare(a, b).is_eq()
     }
 
-    /// Forgets a row of an input without deletes that will never be asked for again.
+    /// The rows whose number changed in this epoch, maybe repeatedly.
+    pub fn touched_rows(&self) -> &[u32] {
+        &self.touched.slots
+    }
+
+    /// All rows there are.
+    pub fn live_rows(&self) -> Vec<u32> {
+        (0..self.slots.weights.len() as u32).filter(|slot| self.slots.weights[*slot as usize] > 0).collect()
+    }
+
+    /// The partitions that have rows.
+    pub fn live_partitions(&self) -> Vec<u32> {
+        (0..self.lists.len() as u32).filter(|id| !self.lists[*id as usize].is_empty()).collect()
+    }
+
+    /// Forgets a row that will never be asked for again.
     pub fn forget(&mut self, slot: u32) {
+        self.touch(self.slots.partitions[slot as usize]);
         self.slots.weights[slot as usize] = 0;
         self.touched.slots.push(slot);
     }
 
-    /// The epoch is over and emitted: what was touched is the state before the next one.
+    /// The epoch is over and emitted: what was touched is the state before the next one, without the partitions that
+    /// have ended.
     pub fn settle(&mut self) -> Result<()> {
+        self.note_partitions()?;
+        self.settle_touched()?;
+        if self.forget_ended()? { self.settle_touched() } else { Ok(()) }
+    }
+
+    fn settle_touched(&mut self) -> Result<()> {
         let mut slots = std::mem::take(&mut self.touched.slots);
         slots.sort_unstable();
         slots.dedup();
@@ -306,6 +341,9 @@ impl OrderedRows {
             if self.lists[partition as usize].is_empty() {
                 self.lists[partition as usize] = RowList::default();
                 self.partitions.remove(partition);
+                if let Some(closing) = &mut self.closing {
+                    closing.forget(partition);
+                }
             }
         }
         Ok(())
@@ -334,6 +372,7 @@ impl OrderedRows {
             + self.journal.deleted.memory_size()
             + (self.scratch.ids.capacity() + self.scratch.slots.capacity()) * 4
             + self.scratch.keys.memory_size()
+            + self.closing.as_ref().map_or(0, Closing::memory_bytes)
     }
 }
 

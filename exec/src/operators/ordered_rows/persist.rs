@@ -89,7 +89,10 @@ impl OrderedRows {
             Ok(())
         })?;
         self.journal.saved_below = self.journal.next_sequence;
+        // What was read is what is touched so far.
+        self.note_partitions()?;
         self.touched = Touched::default();
+        self.reserve_partitions();
         Ok(())
     }
 }

@@ -11,8 +11,10 @@
 //! ```
 //! The same the other way round when c goes: the session splits. Within the run both times are evaluated
 //! ([`sessions`]), and rows whose bounds differ, or that came or went, are emitted. So an epoch costs the
-//! sessions that it changes, however many rows the partition has, and state is the input's rows.
+//! sessions that it changes, however many rows the partition has, and state is the input's rows: those of sessions that
+//! event time has left behind are forgotten (`closing.rs`).
 
+mod closing;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, SchemaRef};
 use weir_common::change::record_batch;
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
+use self::closing::Closing;
 use super::ordered_rows::OrderedRows;
 use super::{BATCH_ROWS, positional_schema};
 use crate::expr::{Literal, ScalarExpr};
@@ -49,6 +52,7 @@ pub struct Session {
     changed: Option<Vec<u32>>,
     done: usize,
     changes: Changes,
+    closing: Closing,
 }
 
 /// Rows to emit, with the bounds of their sessions.
@@ -68,7 +72,7 @@ impl Session {
     /// The operator that a `Window` specification with session functions describes.
     pub fn new(spec: &NodeSpec) -> Result<Session> {
         let malformed = || Error::internal("sessions need a time, and a gap that is the same for all");
-        let OperatorSpec::Window { partition, order, calls, project } = &spec.operator else {
+        let OperatorSpec::Window { partition, order, calls, project, .. } = &spec.operator else {
             return Err(malformed());
         };
         let [SortColumn { column: time, descending: false, .. }] = order.as_slice() else {
@@ -97,6 +101,7 @@ impl Session {
             changed: None,
             done: 0,
             changes: Changes::default(),
+            closing: Closing::default(),
         })
     }
 
@@ -209,12 +214,18 @@ impl Changes {
 
 impl Operator for Session {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
-        self.rows.restore(cx)
+        self.rows.restore(cx)?;
+        let partitions = self.rows.live_partitions();
+        self.note_first_sessions(&partitions)
     }
 
     fn on_batch(&mut self, _port: Port, batch: ChangeBatch, _out: &mut Output) -> Result<Flow> {
         self.rows.apply(&batch)?;
         Ok(Flow::Done)
+    }
+
+    fn on_watermark(&mut self, watermark: i64) {
+        self.closing.watermark = Some(watermark);
     }
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
@@ -241,7 +252,10 @@ impl Operator for Session {
         }
         self.emit_changes(out)?;
         self.done = 0;
+        let touched = self.rows.touched().to_vec();
         self.rows.settle()?;
+        self.note_first_sessions(&touched)?;
+        self.close_sessions()?;
         Ok(Flow::Done)
     }
 
@@ -253,5 +267,6 @@ impl Operator for Session {
         self.rows.memory_bytes()
             + self.changed.as_ref().map_or(0, |changed| changed.capacity() * size_of::<u32>())
             + self.changes.slots.capacity() * (size_of::<u32>() + 1 + size_of::<(i64, i64)>())
+            + self.closing.memory_bytes()
     }
 }

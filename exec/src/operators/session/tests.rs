@@ -37,6 +37,7 @@ fn spec(partition: &[usize], bounds: &[SessionBound]) -> NodeSpec {
         order: vec![SortColumn { column: 1, descending: false, nulls_first: false }],
         calls: bounds.iter().map(call).collect(),
         project: vec![2, 0, 1],
+        closing: None,
     };
     NodeSpec { operator, inputs: vec![vec![INT, TIME, INT]], output }
 }

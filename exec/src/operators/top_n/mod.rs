@@ -46,7 +46,8 @@ pub struct TopN {
 impl TopN {
     /// The Top-N that a `TopN` specification describes.
     pub fn new(spec: &NodeSpec) -> Result<TopN> {
-        let OperatorSpec::TopN { partition, order, bounds, project, numbered, input_mode } = &spec.operator
+        let OperatorSpec::TopN { partition, order, bounds, project, numbered, input_mode, closing } =
+            &spec.operator
         else {
             return Err(Error::internal("a Top-N is built from a Top-N's specification"));
         };
@@ -56,7 +57,7 @@ impl TopN {
             numbered: *numbered,
             mode: *input_mode,
             schema: positional_schema(&spec.output),
-            rows: OrderedRows::new(partition, order, &spec.inputs[0])?,
+            rows: OrderedRows::new(partition, order, &spec.inputs[0])?.closing_by(*closing),
             walked: 0,
             changes: Changes::default(),
         })
@@ -97,6 +98,10 @@ impl Operator for TopN {
             None => self.rows.apply(&batch)?,
         }
         Ok(Flow::Done)
+    }
+
+    fn on_watermark(&mut self, watermark: i64) {
+        self.rows.advance(watermark);
     }
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {

@@ -34,6 +34,7 @@ impl Case {
             project,
             numbered: self.numbered,
             input_mode: self.mode,
+            closing: None,
         };
         NodeSpec { operator, inputs: vec![input], output }
     }
@@ -150,6 +151,7 @@ fn highest(rows: u64, mode: ChangelogMode) -> Harness {
         project: vec![0, 1],
         numbered: false,
         input_mode: mode,
+        closing: None,
     };
     let spec = NodeSpec { operator, inputs: vec![types.clone()], output: types };
     Harness::new(spec, vec![vec![]], 1).unwrap()

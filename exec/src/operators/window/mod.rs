@@ -48,14 +48,14 @@ pub struct Window {
 impl Window {
     /// The operator that a `Window` specification describes.
     pub fn new(spec: &NodeSpec) -> Result<Window> {
-        let OperatorSpec::Window { partition, order, calls, project } = &spec.operator else {
+        let OperatorSpec::Window { partition, order, calls, project, closing } = &spec.operator else {
             return Err(Error::internal("a window is built from a window's specification"));
         };
         Ok(Window {
             project: project.clone(),
             schema: positional_schema(&spec.output),
             evaluator: Evaluator::new(calls, order, &spec.inputs[0])?,
-            rows: OrderedRows::new(partition, order, &spec.inputs[0])?,
+            rows: OrderedRows::new(partition, order, &spec.inputs[0])?.closing_by(*closing),
             emitted: 0,
         })
     }
@@ -118,6 +118,10 @@ impl Operator for Window {
     fn on_batch(&mut self, _port: Port, batch: ChangeBatch, _out: &mut Output) -> Result<Flow> {
         self.rows.apply(&batch)?;
         Ok(Flow::Done)
+    }
+
+    fn on_watermark(&mut self, watermark: i64) {
+        self.rows.advance(watermark);
     }
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {

@@ -58,8 +58,13 @@ fn spec(partition: &[usize], order: &[SortColumn], chosen: &[usize]) -> NodeSpec
     let (all, project) = (calls(), vec![2, 0, 1]);
     let calls: Vec<WindowCall> = chosen.iter().map(|call| all[*call].clone()).collect();
     let output = vec![INT; project.len() + calls.len()];
-    let operator =
-        OperatorSpec::Window { partition: partition.to_vec(), order: order.to_vec(), calls, project };
+    let operator = OperatorSpec::Window {
+        partition: partition.to_vec(),
+        order: order.to_vec(),
+        calls,
+        project,
+        closing: None,
+    };
     NodeSpec { operator, inputs: vec![vec![INT; 3]], output }
 }
 
@@ -144,6 +149,7 @@ fn single(function: &str, args: Vec<ScalarExpr>, value: &DataType, result: DataT
         order: vec![SortColumn { column: 0, descending: false, nulls_first: false }],
         calls: vec![call(function, args, running(), result.clone())],
         project: vec![0],
+        closing: None,
     };
     let spec = NodeSpec { operator, inputs: vec![vec![INT, value.clone()]], output: vec![INT, result] };
     Harness::new(spec, vec![vec![]], 1).unwrap()

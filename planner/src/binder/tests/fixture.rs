@@ -68,6 +68,7 @@ fn table(columns: Vec<Column>, default: Option<(&str, &str)>) -> ObjectKind {
         key_constraint_name: None,
         key_index_id: None,
         checks: Vec::new(),
+        watermark: None,
     })
 }
 
@@ -83,6 +84,9 @@ pub(super) fn context() -> BindContext {
     let totals = MaterializedViewDef {
         schema: RelationSchema { columns: columns(&[("n", SqlType::Int8)]), key: RelationKey::Bag },
         query_sql: "SELECT count(*) AS n FROM orders".into(),
+        options_sql: String::new(),
+        emission_sql: String::new(),
+        watermarks: Vec::new(),
         plan: Vec::new(),
     };
     let bids = SourceDef {

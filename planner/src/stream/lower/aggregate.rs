@@ -7,6 +7,7 @@ use weir_common::{Error, Result};
 use weir_exec::functions::Incremental;
 use weir_exec::spec::{AggregateCall, AggregateFunction};
 
+use crate::stream::event_time;
 use crate::stream::lower::{Extended, columns_of, lower};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 
@@ -28,13 +29,15 @@ pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
     for (expr, column) in aggregate.aggr_expr.iter().zip(&columns[group.len()..]) {
         calls.push(lower_call(expr, column, &mut arguments)?);
     }
-    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![arguments.compute()], columns))
+    let rows = event_time::on_time(arguments.compute(), &group);
+    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![rows], columns))
 }
 
 /// The rows of a plan, each once.
 pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
     let columns = input.columns.clone();
-    let group = (0..columns.len()).collect();
+    let group: Vec<usize> = (0..columns.len()).collect();
+    let input = event_time::on_time(input, &group);
     StreamPlan::new(StreamNode::Aggregate { group, calls: Vec::new() }, vec![input], columns)
 }
 

@@ -12,6 +12,7 @@ use weir_exec::expr::{Literal, ScalarExpr};
 use weir_exec::spec::JoinKind;
 
 use crate::rules::merge_calc;
+use crate::stream::event_time::join_times;
 use crate::stream::lower::{Extended, columns_of, lower, lower_expr};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::scalar::{filter_of, move_columns};
@@ -147,7 +148,11 @@ fn hash_join(
         filter,
         project,
     };
-    Ok(StreamPlan::new(node, vec![left.plan, right.plan], columns))
+    let mut inputs = vec![left.plan, right.plan];
+    if let Some(times) = join_times::of(&node, &inputs) {
+        inputs = inputs.into_iter().enumerate().map(|(side, input)| times.on_time(input, side)).collect();
+    }
+    Ok(StreamPlan::new(node, inputs, columns))
 }
 
 /// A key of a join.

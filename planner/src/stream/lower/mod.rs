@@ -9,6 +9,7 @@
 mod aggregate;
 mod join;
 mod scan;
+mod temporal;
 mod top_n;
 mod unnest;
 mod values;
@@ -143,9 +144,12 @@ fn lower_filter(filter: &Filter) -> Result<StreamPlan> {
     if let Some(first_rows) = top_n::lower_bounded_ranking(filter)? {
         return Ok(first_rows);
     }
-    let input = lower(&filter.input)?;
-    let predicate = lower_expr(&filter.predicate, filter.input.schema())?;
-    Ok(merge_calc::filter(input, predicate))
+    let mut input = lower(&filter.input)?;
+    let (predicate, schema) = (temporal::Predicate::of(&filter.predicate)?, filter.input.schema());
+    for part in &predicate.rest {
+        input = merge_calc::filter(input, lower_expr(part, schema)?);
+    }
+    predicate.filter(input, schema)
 }
 
 fn lower_union(union: &Union) -> Result<StreamPlan> {

@@ -40,9 +40,16 @@ fn whole_relation(relation: &RelationSource) -> Result<StreamPlan> {
     let node = match relation.kind {
         RelationKind::Table | RelationKind::MaterializedView => {
             let is_table = relation.kind == RelationKind::Table;
-            StreamNode::Scan { relation: relation.object, name, is_table, key: relation.key.clone(), project }
+            let (relation, key, watermarks) =
+                (relation.object, relation.key.clone(), relation.watermarks.clone());
+            StreamNode::Scan { relation, name, is_table, key, project, watermarks }
         }
-        RelationKind::Source => StreamNode::Source { source: relation.object, name, project },
+        RelationKind::Source => StreamNode::Source {
+            source: relation.object,
+            name,
+            project,
+            watermarks: relation.watermarks.clone(),
+        },
         RelationKind::Given => return Err(Error::internal("a job over rows of a statement")),
         RelationKind::System => {
             return Err(Error::unsupported(format!(

@@ -20,6 +20,7 @@ use weir_exec::expr::{Literal, ScalarExpr};
 use weir_exec::spec::{Numbering, RowBounds, SortColumn};
 
 use crate::rules::merge_calc;
+use crate::stream::event_time;
 use crate::stream::lower::window::{call_of, result_column};
 use crate::stream::lower::{Extended, columns_of, lower, lower_expr, project};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -126,6 +127,7 @@ fn top_n(
     if bounds.last.is_some_and(|last| last <= bounds.skip) && bounds.numbering == Numbering::Row {
         return nothing(rows, columns);
     }
+    let rows = event_time::on_time(rows, &partition);
     let node = StreamNode::TopN { partition, order, bounds, project, numbered };
     StreamPlan::new(node, vec![rows], columns)
 }

@@ -8,9 +8,11 @@ use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, Wind
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 use weir_exec::expr::{ScalarExpr, literal};
+use weir_exec::operators::session::are_sessions;
 use weir_exec::spec::{Frame, FrameBound, FrameUnits, SortColumn, WindowCall};
 
 use crate::rules::merge_calc;
+use crate::stream::event_time;
 use crate::stream::lower::top_n::order_of;
 use crate::stream::lower::{Extended, lower};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -85,6 +87,10 @@ fn over(input: StreamPlan, window: &Window, calls: &[(&WindowFunction, StreamCol
         return Err(Error::unsupported(format!("a window over a column of type {}", column.ty))
             .with_hint("Cast the column in a subquery below the window."));
     }
+    let rows = match order.first() {
+        Some(time) if are_sessions(&lowered) => event_time::on_time_for_sessions(rows, time.column, &lowered),
+        _ => event_time::on_time(rows, &partition),
+    };
     Ok(StreamPlan::new(StreamNode::Window { partition, order, calls: lowered, project }, vec![rows], columns))
 }
 

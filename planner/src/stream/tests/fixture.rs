@@ -75,7 +75,8 @@ fn relation(name: &str) -> RelationSource {
     let key = key.map_or(RelationKey::Bag, |position| RelationKey::Columns(vec![position]));
     let schema = RelationSchema { columns: columns.clone(), key: key.clone() }.arrow();
     let object = ObjectId(object);
-    RelationSource { object, kind, schema_name: "public".into(), name: name.into(), schema, columns, key }
+    let (name, watermarks) = (name.into(), Vec::new());
+    RelationSource { object, kind, schema_name: "public".into(), name, schema, columns, key, watermarks }
 }
 
 /// The plan as the query of a materialized view `m`.

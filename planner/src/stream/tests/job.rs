@@ -33,12 +33,12 @@ fn q4_exchanges_for_the_join_and_each_aggregate_only() {
       Fragment 1
         1: Source 16412 [0, 2, 3]  id=a531c7a20f6a7789
       Fragment 2
-        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=cc3815a10f628670
+        2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=39a9958c082034d6
       Fragment 3
-        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=b92df115afe5b0eb
-        4: Calc { 2 columns } <- 3  id=6cb56c595bb12f99
+        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=5e6d698e9f6fa13d
+        4: Calc { 2 columns } <- 3  id=60c351f156ea0ff8
       Fragment 4
-        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=823331200654afb0
+        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=85aa3fc612cba7e8
       Output relation 16500
     "#);
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
-use weir_catalog::{Catalog, CatalogChange, ColumnDef, Object, ObjectKind, SourceDef, TableDef, ViewDef};
+use weir_catalog::{
+    Catalog, CatalogChange, ColumnDef, Object, ObjectKind, SourceDef, TableDef, ViewDef, WatermarkDef,
+};
 use weir_common::seam::OsFileSystem;
 use weir_common::{Column, JobId, ObjectId, RelationKey, Result, SqlType};
 
@@ -27,7 +29,7 @@ fn source(list: &[(&str, SqlType)]) -> ObjectKind {
     ObjectKind::Source(SourceDef { columns: columns(list), options: Default::default(), watermark: None })
 }
 
-/// Table `t` with a key, plain view `positive` over it, Nexmark's sources `auction` and `bid`.
+/// Table `t` with a key, plain view `positive` over it, Nexmark's sources `auction` and `bid`, source `timed` with a watermark.
 fn context() -> BindContext {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(Arc::new(OsFileSystem), dir.path()).unwrap();
@@ -40,6 +42,7 @@ fn context() -> BindContext {
         key_constraint_name: None,
         key_index_id: None,
         checks: Vec::new(),
+        watermark: None,
     };
     let positive = ViewDef { columns: t, query_sql: "SELECT * FROM t WHERE v > 0".into() };
     let (int8, time) = (SqlType::Int8, SqlType::Timestamp);
@@ -50,11 +53,17 @@ fn context() -> BindContext {
         ("expires", time.clone()),
     ];
     let bid = [("auction", int8.clone()), ("bidder", int8.clone()), ("price", int8), ("date_time", time)];
+    let timed = ObjectKind::Source(SourceDef {
+        columns: columns(&[("k", SqlType::Int8), ("ts", SqlType::Timestamp), ("v", SqlType::Int8)]),
+        options: Default::default(),
+        watermark: Some(WatermarkDef { column: 2, expression_sql: "ts - INTERVAL '5 seconds'".into() }),
+    });
     let kinds = [
         ("t", ObjectKind::Table(table)),
         ("positive", ObjectKind::View(positive)),
         ("auction", source(&auction)),
         ("bid", source(&bid)),
+        ("timed", timed),
     ];
     let changes = kinds.into_iter().enumerate().map(|(i, (name, kind))| {
         CatalogChange::Create(Object::new(ObjectId(16384 + i as u32), public, name, "weir", kind))
@@ -169,9 +178,62 @@ fn output_types_are_the_querys() {
 }
 
 #[test]
-fn the_clock_is_refused() {
-    let error = plan("SELECT id FROM t WHERE now() > '2020-01-01'").unwrap_err();
-    assert_eq!(error.state(), weir_common::SqlState::FEATURE_NOT_SUPPORTED);
+fn the_clock_filters_and_nothing_else() {
+    let lines =
+        stream("SELECT auction FROM bid WHERE price > 1 AND date_time > now() - INTERVAL '5 minutes'");
+    let filter = "StreamTemporalFilter { until: shows until }  mode=retract key=none";
+    assert!(lines.contains(filter) && lines.contains("filter: price > 1"), "{lines}");
+    let both = stream("SELECT id FROM auction WHERE date_time <= now() AND now() < expires");
+    assert!(both.contains("StreamTemporalFilter { from: shows from, until: shows until }"), "{both}");
+    for sql in [
+        "SELECT id, now() FROM t",
+        "SELECT id FROM auction WHERE expires > now() - INTERVAL '1 month'",
+        "SELECT id FROM auction WHERE expires > now() OR id = 1",
+        "SELECT id FROM auction WHERE expires = now()",
+        "SELECT 1 FROM (VALUES (timestamptz '2020-01-01')) v (x) WHERE x < now()",
+    ] {
+        let error = plan(sql).unwrap_err();
+        assert_eq!(error.state(), weir_common::SqlState::FEATURE_NOT_SUPPORTED, "{sql}");
+    }
+}
+
+/// Rows of time that were passed: late ones are left out before what closes, and nowhere else.
+#[test]
+fn watermarks_follow_monotone_functions() {
+    let watermarks = |sql: &str| {
+        let lines = stream(sql);
+        let first = lines.lines().next().unwrap_or_default();
+        let own = first.split(" watermark=").nth(1).and_then(|rest| rest.split(" state").next());
+        (own.unwrap_or("none").to_owned(), lines.matches("StreamLateFilter").count())
+    };
+    for (sql, columns, filters) in [
+        ("SELECT k, ts FROM timed", "[1]", 0),
+        ("SELECT ts + INTERVAL '1 day' AS a, -v AS b, date_trunc('hour', ts) AS c FROM timed", "[0, 2]", 0),
+        ("SELECT k, count(*) FROM timed GROUP BY k", "none", 0),
+        ("SELECT date_bin('5 minutes', ts, '2000-01-01') AS b, count(*) FROM timed GROUP BY 1", "[0]", 1),
+        (
+            "SELECT window_start, window_end, count(*) FROM HOP(timed, ts, '1 min', '5 min') GROUP BY 1, 2",
+            "[0, 1]",
+            1,
+        ),
+        (
+            "SELECT k, window_end, count(*) FROM SESSION(timed PARTITION BY k, ts, '1 min') GROUP BY k, window_end",
+            "[1]",
+            1,
+        ),
+        ("SELECT l.ts, r.v FROM timed l JOIN timed r ON l.k = r.k", "none", 0),
+        (
+            "SELECT l.ts, r.ts AS u FROM timed l JOIN timed r ON l.k = r.k AND r.ts BETWEEN l.ts AND l.ts + '1 min'::interval",
+            "[0, 1]",
+            2,
+        ),
+        ("SELECT l.ts, l.v FROM timed l JOIN bid b ON l.k = b.auction AND b.date_time <= l.ts", "none", 0),
+        ("SELECT ts FROM timed UNION ALL SELECT date_time FROM bid", "none", 0),
+        ("SELECT ts FROM timed UNION ALL SELECT ts + INTERVAL '1 s' FROM timed", "[0]", 0),
+        ("SELECT DISTINCT ON (k) k, ts FROM timed ORDER BY k, ts", "none", 0),
+    ] {
+        assert_eq!(watermarks(sql), (columns.to_owned(), filters), "{}", stream(sql));
+    }
 }
 
 #[test]

@@ -1,0 +1,226 @@
+//! Event time as data: where a watermark comes from, and what it is for a column that is computed.
+//!
+//! The *event time* of an input is the greatest value of its time column that was seen (of a source the least of its
+//! splits' greatest). A *watermark* of a column is a bound that event time has passed: no row of a later epoch has a
+//! smaller value there, but for late ones. It is a function of event times, which the planner proves from the plan:
+//! `WATERMARK FOR ts AS ts - INTERVAL '5 s'` makes the first one, monotone functions of the column make others of it.
+//!
+//! Watermarks are those of complete epochs, so every worker knows the same, and a replay finds the same rows late.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+use weir_common::{Error, ObjectId, Result};
+
+use crate::compile::{CompiledExpr, compile};
+use crate::expr::ScalarExpr;
+use crate::state::native::{int_array, int_values, is_int_like};
+
+/// The time column of a table, source or view. Of a view it holds the column's watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventTime {
+    pub object: ObjectId,
+    /// Position in the relation.
+    pub column: usize,
+}
+
+impl EventTime {
+    /// No relation's, but the clock: when an epoch was closed.
+    pub const CLOCK: EventTime = EventTime { object: ObjectId(0), column: 0 };
+}
+
+/// A watermark as a function of event times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WatermarkExpr {
+    /// The event time itself.
+    Of(EventTime),
+    /// A monotone function of a watermark of type `ty`, which is column 0. Of a list, whose elements become rows, its
+    /// first and least element.
+    Map { input: Box<WatermarkExpr>, ty: DataType, expr: ScalarExpr },
+    /// So many microseconds later.
+    Shift { input: Box<WatermarkExpr>, micros: i64 },
+    /// The least of them.
+    Min(Vec<WatermarkExpr>),
+}
+
+impl WatermarkExpr {
+    /// The least of two.
+    #[must_use]
+    pub fn min(self, other: WatermarkExpr) -> WatermarkExpr {
+        match self == other {
+            true => self,
+            false => WatermarkExpr::Min(vec![self, other]),
+        }
+    }
+
+    /// This one, `micros` later.
+    #[must_use]
+    pub fn shifted(self, micros: i64) -> WatermarkExpr {
+        match self {
+            _ if micros == 0 => self,
+            WatermarkExpr::Shift { input, micros: before } if before.checked_add(micros).is_some() => {
+                WatermarkExpr::Shift { input, micros: before + micros }
+            }
+            other => WatermarkExpr::Shift { input: Box::new(other), micros },
+        }
+    }
+
+    /// The same of other event times.
+    #[must_use]
+    pub fn with_event_times(self, other: &dyn Fn(WatermarkExpr) -> WatermarkExpr) -> WatermarkExpr {
+        let boxed = |input: Box<WatermarkExpr>| Box::new(input.with_event_times(other));
+        match self {
+            WatermarkExpr::Of(_) => other(self),
+            WatermarkExpr::Map { input, ty, expr } => WatermarkExpr::Map { input: boxed(input), ty, expr },
+            WatermarkExpr::Shift { input, micros } => WatermarkExpr::Shift { input: boxed(input), micros },
+            WatermarkExpr::Min(all) => {
+                WatermarkExpr::Min(all.into_iter().map(|one| one.with_event_times(other)).collect())
+            }
+        }
+    }
+
+    /// Calls `visit` with every event time it is a function of.
+    pub fn visit(&self, visit: &mut dyn FnMut(EventTime)) {
+        match self {
+            WatermarkExpr::Of(time) => visit(*time),
+            WatermarkExpr::Map { input, .. } | WatermarkExpr::Shift { input, .. } => input.visit(visit),
+            WatermarkExpr::Min(all) => all.iter().for_each(|one| one.visit(visit)),
+        }
+    }
+}
+
+/// A watermark that can be computed.
+pub struct Watermark {
+    node: Node,
+}
+
+enum Node {
+    Of(EventTime),
+    Map { input: Box<Node>, ty: DataType, expr: CompiledExpr },
+    Shift { input: Box<Node>, micros: i64 },
+    Min(Vec<Node>),
+}
+
+impl Watermark {
+    /// Compiles the functions in it.
+    pub fn new(expr: &WatermarkExpr) -> Result<Watermark> {
+        Ok(Watermark { node: Node::new(expr)? })
+    }
+
+    /// The watermark, given the event times; `None` before there is one, and where a function fails.
+    pub fn evaluate(&self, time: &dyn Fn(EventTime) -> Option<i64>) -> Option<i64> {
+        self.node.evaluate(time)
+    }
+}
+
+impl Node {
+    fn new(expr: &WatermarkExpr) -> Result<Node> {
+        let boxed = |input: &WatermarkExpr| Node::new(input).map(Box::new);
+        Ok(match expr {
+            WatermarkExpr::Of(time) => Node::Of(*time),
+            WatermarkExpr::Shift { input, micros } => Node::Shift { input: boxed(input)?, micros: *micros },
+            WatermarkExpr::Min(all) => Node::Min(all.iter().map(Node::new).collect::<Result<_>>()?),
+            WatermarkExpr::Map { input, ty, expr } => {
+                if !is_int_like(ty) {
+                    return Err(Error::internal(format!("a watermark of type {ty}")));
+                }
+                let expr = compile(expr, std::slice::from_ref(ty))?;
+                Node::Map { input: boxed(input)?, ty: ty.clone(), expr }
+            }
+        })
+    }
+
+    fn evaluate(&self, time: &dyn Fn(EventTime) -> Option<i64>) -> Option<i64> {
+        match self {
+            Node::Of(of) => time(*of),
+            Node::Shift { input, micros } => input.evaluate(time)?.checked_add(*micros),
+            Node::Min(all) => all
+                .iter()
+                .map(|one| one.evaluate(time))
+                .try_fold(i64::MAX, |least, one| Some(least.min(one?))),
+            Node::Map { input, ty, expr } => {
+                let value = int_array(vec![input.evaluate(time)?], None, ty).ok()?;
+                first_value(expr.evaluate(&[value], 1).ok()?)
+            }
+        }
+    }
+}
+
+/// The value of a column of one row, or the first one of its list.
+fn first_value(column: ArrayRef) -> Option<i64> {
+    let column = match column.data_type() {
+        DataType::List(_) => column.as_list::<i32>().value(0),
+        _ => column,
+    };
+    (!column.is_empty() && column.is_valid(0)).then(|| int_values(&column).ok()?.first().copied())?
+}
+
+/// The greatest value of a time column in the rows that `keep` names.
+pub fn greatest(column: &ArrayRef, keep: impl Fn(usize) -> bool) -> Option<i64> {
+    let values = int_values(column).ok()?;
+    (0..column.len()).filter(|row| column.is_valid(*row) && keep(*row)).map(|row| values[row]).max()
+}
+
+/// Which values of a time column lie behind a watermark; NULL does not.
+pub(crate) fn behind(column: &Arc<dyn Array>, watermark: i64) -> Result<Vec<bool>> {
+    let values = int_values(column)?;
+    let late = |(row, value): (usize, &i64)| *value < watermark && column.is_valid(row);
+    Ok(values.iter().enumerate().map(late).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::TimeUnit;
+
+    use super::*;
+    use crate::expr::Literal;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn timestamps() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, None)
+    }
+
+    fn time(object: u32) -> EventTime {
+        EventTime { object: ObjectId(object), column: 0 }
+    }
+
+    fn call(function: &str, seconds: &[i64], ty: DataType) -> ScalarExpr {
+        let span = |seconds: &i64| {
+            let interval = Literal::Interval { months: 0, days: 0, nanos: seconds * 1_000 * SECOND };
+            let ty = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+            ScalarExpr::Literal(interval, ty)
+        };
+        let args = [ScalarExpr::Column(0)].into_iter().chain(seconds.iter().map(span)).collect();
+        ScalarExpr::Call { function: function.into(), args, ty }
+    }
+
+    #[test]
+    fn a_watermark_is_a_function_of_event_times() {
+        let map = |input: WatermarkExpr, expr| WatermarkExpr::Map {
+            input: Box::new(input),
+            ty: timestamps(),
+            expr,
+        };
+        let five_behind = |object| WatermarkExpr::Of(time(object)).shifted(-5 * SECOND);
+        let windows = map(five_behind(1), call("tumble_start", &[60, 0], timestamps()));
+        let list = DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(timestamps(), true)));
+        let hops = map(five_behind(1), call("hop_starts", &[60, 180, 0], list));
+        let both = windows.clone().min(five_behind(2));
+        let at = |expr: &WatermarkExpr, one: Option<i64>, two: Option<i64>| {
+            let seconds = |value: i64| value * SECOND;
+            let times = |of: EventTime| if of == time(1) { one } else { two }.map(seconds);
+            Watermark::new(expr).unwrap().evaluate(&times).map(|micros| micros / SECOND)
+        };
+        assert_eq!(at(&windows, Some(124), None), Some(60));
+        assert_eq!(at(&windows, Some(125), None), Some(120));
+        assert_eq!(at(&hops, Some(125), None), Some(0), "the first of the windows around 2:00");
+        assert_eq!(at(&both, Some(125), None), None, "one of the inputs has no time yet");
+        assert_eq!(at(&both, Some(125), Some(90)), Some(85));
+        let mut of = Vec::new();
+        both.visit(&mut |time| of.push(time.object.0));
+        assert_eq!(of, [1, 2]);
+    }
+}
