@@ -46,6 +46,7 @@ mod string;
 mod string_search;
 mod subquery;
 mod sum_avg;
+mod time_template;
 mod time_window;
 mod to_char;
 mod to_date;

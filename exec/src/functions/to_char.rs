@@ -1,13 +1,9 @@
 //! `to_char` of timestamps, intervals and numbers by template (formatting.c).
 //!
-//! A template is split into pieces once a batch when it is constant; quoted text and what is no pattern is copied.
-
-use std::fmt::Write;
+//! A template is taken apart once a batch when it is constant; quoted text and what is no pattern is copied.
 
 use arrow::array::ArrayRef;
-use weir_common::text::civil::{
-    HOUR, MINUTE, SECOND, civil_from_days, days_from_civil, is_finite, split_day,
-};
+use weir_common::text::civil::is_finite;
 use weir_common::text::interval::micros;
 use weir_common::text::numeric::{rescale, write as write_numeric};
 use weir_common::types::NumericType;
@@ -15,8 +11,8 @@ use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::call::Call;
 use super::cast::{date_to_timestamp, float_to_numeric};
-use super::datetime_fields::iso_week;
 use super::registry::{NUMERIC, Table};
+use super::time_template::{Moment, Template, Written};
 
 const T: SqlType = SqlType::Text;
 
@@ -25,18 +21,22 @@ pub(crate) fn register(t: &mut Table) {
         [(SqlType::Timestamp, "timestamp_to_char"), (SqlType::Timestamptz, "timestamptz_to_char")]
     {
         t.add("to_char", udf, &[ty, T], T, |call| {
-            let (value, template) = (call.timestamp(0), call.text(1));
+            let (value, template, mut written) = (call.timestamp(0), call.text(1), Written::default());
             call.build_text_option(|row, out| {
                 if !is_finite(value.at(row)) {
                     return Ok(None);
                 }
-                Moment::of(value.at(row)).write(template.at(row), out).map(Some)
+                written.write(value.at(row), template.at(row), out);
+                Ok(Some(()))
             })
         });
     }
     t.add("to_char", "date_to_char", &[SqlType::Date, T], T, |call| {
-        let (value, template) = (call.date(0), call.text(1));
-        call.build_text(|row, out| Moment::of(date_to_timestamp(value.at(row))?).write(template.at(row), out))
+        let (value, template, mut written) = (call.date(0), call.text(1), Written::default());
+        call.build_text(|row, out| {
+            written.write(date_to_timestamp(value.at(row))?, template.at(row), out);
+            Ok(())
+        })
     });
     t.add("to_char", "interval_to_char", &[SqlType::Interval, T], T, |call| {
         let (value, template) = (call.interval(0), call.text(1));
@@ -50,190 +50,11 @@ pub(crate) fn register(t: &mut Table) {
                 days: 0,
                 time: micros(span),
             };
-            moment.write(template.at(row), out)
+            Template::read(template.at(row)).write(&moment, out);
+            Ok(())
         })
     });
     numbers(t);
-}
-
-/// What a template can ask of a timestamp.
-struct Moment {
-    year: i64,
-    month: u32,
-    day: u32,
-    /// Since 1970-01-01.
-    days: i64,
-    /// Microseconds of the day.
-    time: i64,
-}
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
-/// Patterns, longest first among those with a common beginning.
-pub(crate) const PATTERNS: [&str; 59] = [
-    "SSSSS", "SSSS", "HH24", "HH12", "HH", "MI", "MS", "US", "SS", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6",
-    "AM", "A.M.", "PM", "P.M.", "am", "a.m.", "pm", "p.m.", "Y,YYY", "YYYY", "YYY", "YY", "Y", "IYYY", "IYY",
-    "IDDD", "IW", "ID", "IY", "BC", "AD", "MONTH", "Month", "month", "MON", "Mon", "mon", "MM", "DAY", "Day",
-    "day", "DDD", "DD", "DY", "Dy", "dy", "D", "WW", "W", "CC", "J", "Q", "TZH", "TZ",
-];
-
-/// The pattern that the template begins with; letters of numbers count in any case.
-pub(crate) fn pattern_at(template: &str) -> Option<&'static str> {
-    PATTERNS.into_iter().find(|pattern| template.starts_with(*pattern)).or_else(|| {
-        let head = |pattern: &str| template.get(..pattern.len());
-        PATTERNS.into_iter().find(|pattern| {
-            let has_case = matches!(
-                pattern.to_ascii_uppercase().as_str(),
-                "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "A.M." | "P.M."
-            );
-            !has_case && head(pattern).is_some_and(|head| head.eq_ignore_ascii_case(pattern))
-        })
-    })
-}
-
-impl Moment {
-    fn of(micros: i64) -> Moment {
-        let (days, time) = split_day(micros);
-        let (year, month, day) = civil_from_days(days);
-        Moment { year, month, day, days, time }
-    }
-
-    fn write(&self, template: &str, out: &mut String) -> Result<()> {
-        let mut rest = template;
-        while let Some(first) = rest.chars().next() {
-            if let Some(quoted) = rest.strip_prefix('"') {
-                let end = quoted.find('"').unwrap_or(quoted.len());
-                out.push_str(&quoted[..end]);
-                rest = quoted.get(end + 1..).unwrap_or("");
-                continue;
-            }
-            let (fill, after) = match rest.get(..2).filter(|head| head.eq_ignore_ascii_case("FM")) {
-                Some(_) => (false, &rest[2..]),
-                None => (true, rest),
-            };
-            let Some(pattern) = pattern_at(after) else {
-                if fill {
-                    out.push(first);
-                    rest = &rest[first.len_utf8()..];
-                } else {
-                    rest = after;
-                }
-                continue;
-            };
-            let mut field = String::new();
-            self.field(pattern, fill, &mut field);
-            rest = self.ordinal(&after[pattern.len()..], &mut field);
-            out.push_str(&field);
-        }
-        Ok(())
-    }
-
-    /// A `TH` or `th` after a number.
-    fn ordinal<'a>(&self, rest: &'a str, field: &mut String) -> &'a str {
-        let Some(suffix @ ("TH" | "th")) = rest.get(..2) else { return rest };
-        let Ok(number) = field.trim().parse::<i64>() else { return rest };
-        let ordinal = match (number % 100, number % 10) {
-            (11..=13, _) => "th",
-            (_, 1) => "st",
-            (_, 2) => "nd",
-            (_, 3) => "rd",
-            _ => "th",
-        };
-        field.push_str(&if suffix == "TH" { ordinal.to_uppercase() } else { ordinal.to_owned() });
-        &rest[2..]
-    }
-
-    fn field(&self, pattern: &str, fill: bool, out: &mut String) {
-        let number = |value: i64, width: usize, out: &mut String| {
-            let width = if fill { width } else { 0 };
-            let _ = write!(out, "{value:0width$}");
-        };
-        let shown = if self.year > 0 { self.year } else { 1 - self.year };
-        let (iso_year, iso_week_number) = iso_week(self.days);
-        let (hour, second) = (self.time / HOUR, self.time / SECOND);
-        let half = if hour % 12 == 0 { 12 } else { hour % 12 };
-        let day_of_year = self.days - days_from_civil(self.year, 1, 1) + 1;
-        let weekday = (self.days + 4).rem_euclid(7);
-        let fraction = self.time % SECOND;
-        match pattern {
-            "YYYY" => number(shown, 4, out),
-            "YYY" => number(shown % 1000, 3, out),
-            "YY" => number(shown % 100, 2, out),
-            "Y" => number(shown % 10, 1, out),
-            "Y,YYY" => {
-                let _ = write!(out, "{},{:03}", shown / 1000, shown % 1000);
-            }
-            "IYYY" => number(iso_year, 4, out),
-            "IYY" => number(iso_year % 1000, 3, out),
-            "IY" => number(iso_year % 100, 2, out),
-            "IW" => number(iso_week_number, 2, out),
-            "ID" => number((self.days + 3).rem_euclid(7) + 1, 1, out),
-            "IDDD" => number((iso_week_number - 1) * 7 + (self.days + 3).rem_euclid(7) + 1, 3, out),
-            "MM" => number(self.month.into(), 2, out),
-            "DD" => number(self.day.into(), 2, out),
-            "DDD" => number(day_of_year, 3, out),
-            "D" => number(weekday + 1, 1, out),
-            "WW" => number((day_of_year - 1) / 7 + 1, 2, out),
-            "W" => number(i64::from(self.day.saturating_sub(1)) / 7 + 1, 1, out),
-            "Q" => number(i64::from(self.month.saturating_sub(1)) / 3 + 1, 1, out),
-            "CC" => number((shown + 99) / 100, 2, out),
-            "J" => number(self.days + 2_440_588, 1, out),
-            "HH24" => number(hour, 2, out),
-            "HH12" | "HH" => number(half, 2, out),
-            "MI" => number(self.time / MINUTE % 60, 2, out),
-            "SS" => number(second % 60, 2, out),
-            "SSSS" | "SSSSS" => number(second, 1, out),
-            "MS" | "FF3" => number(fraction / 1000, 3, out),
-            "US" | "FF6" => number(fraction, 6, out),
-            "FF1" => number(fraction / 100_000, 1, out),
-            "FF2" => number(fraction / 10_000, 2, out),
-            "FF4" => number(fraction / 100, 4, out),
-            "FF5" => number(fraction / 10, 5, out),
-            "AM" | "PM" => out.push_str(if hour < 12 { "AM" } else { "PM" }),
-            "am" | "pm" => out.push_str(if hour < 12 { "am" } else { "pm" }),
-            "A.M." | "P.M." => out.push_str(if hour < 12 { "A.M." } else { "P.M." }),
-            "a.m." | "p.m." => out.push_str(if hour < 12 { "a.m." } else { "p.m." }),
-            "BC" | "AD" => out.push_str(if self.year > 0 { "AD" } else { "BC" }),
-            "TZ" => out.push_str("UTC"),
-            "TZH" => out.push_str("+00"),
-            name => self.name(name, fill, weekday, out),
-        }
-    }
-
-    fn name(&self, pattern: &str, fill: bool, weekday: i64, out: &mut String) {
-        let upper = pattern.to_ascii_uppercase();
-        let month = MONTHS[(self.month.saturating_sub(1) as usize).min(11)];
-        let day = DAYS[weekday as usize];
-        let name = match upper.as_str() {
-            "MONTH" => month,
-            "MON" => &month[..3],
-            "DAY" => day,
-            _ => &day[..3],
-        };
-        let name = if pattern == upper {
-            name.to_uppercase()
-        } else if pattern.starts_with(char::is_lowercase) {
-            name.to_lowercase()
-        } else {
-            name.to_owned()
-        };
-        let width = if fill && matches!(upper.as_str(), "MONTH" | "DAY") { 9 } else { 0 };
-        let _ = write!(out, "{name:width$}");
-    }
 }
 
 fn numbers(t: &mut Table) {

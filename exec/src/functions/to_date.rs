@@ -7,7 +7,7 @@ use weir_common::{Error, Result, SqlState, SqlType};
 
 use super::datetime_arithmetic::range_error;
 use super::registry::Table;
-use super::to_char::pattern_at;
+use super::time_template::pattern_at;
 
 const T: SqlType = SqlType::Text;
 
