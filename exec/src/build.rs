@@ -8,6 +8,7 @@ use crate::operators::calc::Calc;
 use crate::operators::emit_on_close::EmitOnClose;
 use crate::operators::hash_join::HashJoin;
 use crate::operators::late_filter::LateFilter;
+use crate::operators::match_recognize::MatchRecognize;
 use crate::operators::session::{Session, are_sessions};
 use crate::operators::temporal_filter::TemporalFilter;
 use crate::operators::tolerant_calc::TolerantCalc;
@@ -24,6 +25,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } | OperatorSpec::TolerantCalc { .. } => 1,
         OperatorSpec::LateFilter { .. } | OperatorSpec::EmitOnClose { .. } => 1,
         OperatorSpec::TemporalFilter { .. } => 1,
+        OperatorSpec::MatchRecognize(_) => 1,
         OperatorSpec::HashJoin { .. } => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
@@ -50,6 +52,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::TopN { .. } => Box::new(TopN::new(spec)?),
         OperatorSpec::Window { calls, .. } if are_sessions(calls) => Box::new(Session::new(spec)?),
         OperatorSpec::Window { .. } => Box::new(Window::new(spec)?),
+        OperatorSpec::MatchRecognize(_) => Box::new(MatchRecognize::new(spec)?),
         OperatorSpec::Union => Box::new(Union),
         OperatorSpec::Unnest { lists, outer, project } => {
             Box::new(Unnest::new(lists, *outer, project, &spec.inputs[0], &spec.output)?)

@@ -7,8 +7,13 @@ use weir_common::ObjectId;
 use crate::expr::{Literal, ScalarExpr};
 
 mod aggregate;
+mod row_pattern;
 
 pub use aggregate::{AggregateCall, AggregateFunction, Estimate, Fraction, Regression, ValueOrder};
+pub use row_pattern::{
+    AfterMatch, Logical, MatchAggregate, MatchExpr, MatchInput, Measure, Navigation, Pattern,
+    PatternVariable, RowPattern, RowsPerMatch, VARIABLES_MAX, VariableSet,
+};
 
 /// Whether an input may delete rows. What the planner proved lets operators keep less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -196,6 +201,8 @@ pub enum OperatorSpec {
     /// Holds rows back until event time has passed their column `time`, then emits them for good. Rows with equal
     /// columns at `partition` are on one worker.
     EmitOnClose { partition: Vec<usize>, time: usize },
+    /// `MATCH_RECOGNIZE` over the rows of each partition.
+    MatchRecognize(Box<RowPattern>),
     /// As Calc, of a job that leaves out rows whose expressions fail.
     TolerantCalc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr>, letters: Letters },
 }

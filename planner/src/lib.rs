@@ -20,6 +20,7 @@ pub mod copy;
 pub mod explain;
 pub mod keep;
 pub mod logical;
+pub mod match_recognize;
 pub mod parser;
 pub mod position;
 pub mod rules;

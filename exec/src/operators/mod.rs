@@ -14,6 +14,7 @@ mod delta;
 pub mod emit_on_close;
 pub mod hash_join;
 pub mod late_filter;
+pub mod match_recognize;
 mod ordered_rows;
 pub mod session;
 pub mod temporal_filter;

@@ -132,6 +132,7 @@ impl Binder<'_> {
                 self.apply_alias(&mut relation, alias.as_ref())?;
                 relation
             }
+            TableFactor::MatchRecognize { .. } => self.bind_match_recognize(factor, scope)?,
             other => {
                 return Err(Error::unsupported(format!("FROM {other}")).at(self.span_position(other.span())));
             }

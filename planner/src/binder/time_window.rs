@@ -232,11 +232,19 @@ impl Binder<'_> {
         })
     }
 
-    /// A constant interval without months.
     fn span(&self, kind: WindowKind, name: &str, expr: &SqlExpr) -> Result<IntervalMonthDayNano> {
+        self.fixed_length(expr, &format!("{name} of {}", kind.name()), kind.name())
+    }
+
+    /// A constant interval without months; `what` it is for errors.
+    pub(crate) fn fixed_length(
+        &self,
+        expr: &SqlExpr,
+        what: &str,
+        clause: &'static str,
+    ) -> Result<IntervalMonthDayNano> {
         let position = self.position(expr);
-        let what = format!("{name} of {}", kind.name());
-        let typed = self.bind_expr(expr, ExprContext::plain(&Scope::default(), kind.name()))?;
+        let typed = self.bind_expr(expr, ExprContext::plain(&Scope::default(), clause))?;
         if !typed.is_undecided() && typed.ty != SqlType::Interval {
             let message = format!("{what} must be an interval, not {}", typed.ty.name());
             return Err(Error::new(SqlState::DATATYPE_MISMATCH, message).at(position));

@@ -97,6 +97,15 @@ fn render_operator(operator: &OperatorSpec) -> String {
         OperatorSpec::EmitOnClose { partition, time } => {
             format!("EmitOnClose {{ partition: {}, time: {time} }}", list(partition))
         }
+        OperatorSpec::MatchRecognize(pattern) => {
+            let (partition, order) = (&pattern.partition, pattern.order.iter().map(|key| key.column));
+            let (variables, measures) = (pattern.variables.len(), pattern.measures.len());
+            format!(
+                "MatchRecognize {{ partition: {}, order: {}, {variables} variables, {measures} measures }}",
+                list(partition),
+                list(order)
+            )
+        }
         OperatorSpec::Union => "Union".to_string(),
         OperatorSpec::Unnest { lists, outer, project } => {
             let outer = if *outer { "outer, " } else { "" };

@@ -7,6 +7,7 @@
 mod expr;
 mod job;
 mod logical;
+pub(crate) mod row_pattern;
 mod stream;
 mod window;
 

@@ -5,6 +5,7 @@ use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::{AggregateCall, ChangelogMode, JoinKind};
 
+use crate::explain::row_pattern::render_match_recognize;
 use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
@@ -50,6 +51,9 @@ fn render_node(plan: &StreamPlan) -> String {
         StreamNode::HashJoin { .. } => render_join(plan),
         StreamNode::TopN { .. } => window::render_top_n(plan),
         StreamNode::Window { .. } => window::render_window(plan),
+        StreamNode::MatchRecognize { pattern } => {
+            format!("Stream{}", render_match_recognize(pattern, &input_names()))
+        }
         StreamNode::Union => "StreamUnion".to_string(),
         StreamNode::Unnest { lists, outer, .. } => {
             let outer = if *outer { "outer, " } else { "" };

@@ -18,7 +18,7 @@ pub(super) fn render_top_n(plan: &StreamPlan) -> String {
 }
 
 /// `[a, b DESC NULLS LAST]`.
-fn render_order(order: &[SortColumn], input: &[&str]) -> String {
+pub(super) fn render_order(order: &[SortColumn], input: &[&str]) -> String {
     list(order.iter().map(|key| {
         let direction = if key.descending { " DESC" } else { "" };
         let nulls = match (key.descending, key.nulls_first) {
@@ -85,7 +85,7 @@ fn render_bound(bound: &FrameBound) -> String {
 }
 
 /// `partition: [a], `; nothing for a single partition.
-fn render_partition(partition: &[usize], input: &[&str]) -> String {
+pub(super) fn render_partition(partition: &[usize], input: &[&str]) -> String {
     match partition.is_empty() {
         true => String::new(),
         false => format!("partition: {}, ", list(partition.iter().map(|i| input[*i]))),

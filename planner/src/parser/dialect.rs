@@ -7,6 +7,7 @@
 //! - `BETWEEN SYMMETRIC` is known; as in PostgreSQL, it is read as both orders of the bounds.
 //! - `(VALUES (1))` is a subquery, not a call of a function VALUES.
 //! - A table may be an argument of a function: see [`super::table_argument`].
+//! - MATCH_RECOGNIZE is known: see [`super::row_pattern`].
 
 use std::any::TypeId;
 
@@ -16,6 +17,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use super::row_pattern::parse_mode;
 use super::table_argument::{parse_partition_by, parse_table, peek_partition_by};
 
 /// The dialect of every statement.
@@ -37,6 +39,10 @@ impl Dialect for WeirDialect {
         TypeId::of::<PostgreSqlDialect>()
     }
 
+    fn supports_match_recognize(&self) -> bool {
+        true
+    }
+
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         false
     }
@@ -51,7 +57,7 @@ impl Dialect for WeirDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        parse_values_query(parser).or_else(|| parse_table(parser))
+        parse_values_query(parser).or_else(|| parse_table(parser)).or_else(|| parse_mode(parser))
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {

@@ -16,6 +16,7 @@ mod errors;
 mod index;
 mod ksql;
 mod limits;
+mod row_pattern;
 mod session;
 mod show;
 mod statement;
@@ -37,6 +38,7 @@ use crate::position::SourceText;
 pub(crate) use create::fold;
 pub(crate) use errors::syntax_error;
 pub(crate) use limits::too_deep;
+pub(crate) use row_pattern::{Pattern, PatternClause, mode_of, recognized_query};
 use statement::StatementParser;
 pub(crate) use table_argument::{TableArgument, keyword_call};
 

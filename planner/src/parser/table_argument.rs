@@ -76,7 +76,8 @@ fn parse_table_operand(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     if !parser.consume_token(&Token::LParen) {
         return parser.parse_object_name(false).map(named);
     }
-    let is_query = parser.peek_keyword(Keyword::SELECT) || parser.peek_keyword(Keyword::WITH);
+    let is_query =
+        [Keyword::SELECT, Keyword::WITH, Keyword::VALUES].iter().any(|word| parser.peek_keyword(*word));
     let table = match is_query {
         true => Expr::Subquery(parser.parse_query()?),
         false => parser.parse_expr()?,
@@ -107,11 +108,13 @@ pub(super) fn parse_partition_by(parser: &mut Parser<'_>, table: &Expr) -> Resul
     Ok(call(PARTITION_BY, &word, arguments))
 }
 
-fn is_keyword(token: &TokenWithSpan, keyword: Keyword) -> bool {
+/// Whether a token is this keyword, not quoted.
+pub(super) fn is_keyword(token: &TokenWithSpan, keyword: Keyword) -> bool {
     matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.keyword == keyword)
 }
 
-fn call(name: &str, at: &TokenWithSpan, arguments: Vec<Expr>) -> Expr {
+/// A call of a function that no text can call, for its name is a keyword.
+pub(super) fn call(name: &str, at: &TokenWithSpan, arguments: Vec<Expr>) -> Expr {
     let unnamed = |argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument));
     let args = arguments.into_iter().map(unnamed).collect();
     Expr::Function(Function {
@@ -130,7 +133,8 @@ fn call(name: &str, at: &TokenWithSpan, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn is_call_of(call: &Function, keyword: &str) -> bool {
+/// Whether a call is one of these.
+pub(super) fn is_call_of(call: &Function, keyword: &str) -> bool {
     let is = |name: &Ident| name.quote_style.is_none() && name.value == keyword;
     matches!(call.name.0.as_slice(), [name] if name.as_ident().is_some_and(is))
 }

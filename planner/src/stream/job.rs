@@ -195,6 +195,9 @@ fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
                 closing,
             })
         }
+        StreamNode::MatchRecognize { pattern } => {
+            JobNodeKind::Operator(OperatorSpec::MatchRecognize(pattern.clone()))
+        }
         StreamNode::Union | StreamNode::Materialize { .. } | StreamNode::Sink { .. } => {
             JobNodeKind::Operator(OperatorSpec::Union)
         }

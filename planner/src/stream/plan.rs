@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use weir_common::{ObjectId, RelationKey};
 use weir_exec::event_time::WatermarkExpr;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, JoinKind, RowBounds, SortColumn, WindowCall};
+use weir_exec::spec::{AggregateCall, JoinKind, RowBounds, RowPattern, SortColumn, WindowCall};
 
 use crate::stream::traits::Traits;
 
@@ -71,6 +71,8 @@ pub enum StreamNode {
     },
     /// Window functions. Output: the input's columns at `project`, then a column for each call.
     Window { partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall>, project: Vec<usize> },
+    /// MATCH_RECOGNIZE. Output: the input's columns that it projects, then its measures.
+    MatchRecognize { pattern: Box<RowPattern> },
     /// UNION ALL.
     Union,
     /// A row for each element of the lists, side by side; with `outer` one of NULLs where there is none. `project`

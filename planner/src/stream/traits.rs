@@ -15,7 +15,10 @@
 use serde::{Deserialize, Serialize};
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, AggregateFunction, ChangelogMode, JoinKind, Numbering};
+use weir_exec::spec::{
+    AggregateCall, AggregateFunction, ChangelogMode, JoinKind, MatchInput, Measure, Numbering, RowPattern,
+    RowsPerMatch,
+};
 use weir_runtime::graph::Exchange;
 
 use crate::stream::event_time::{self, ColumnWatermark};
@@ -92,6 +95,7 @@ pub fn required_exchange(node: &StreamNode, inputs: &[StreamPlan], port: usize) 
         StreamNode::EmitOnClose { partition, .. } | StreamNode::TemporalFilter { partition, .. } => {
             Exchange::ByKey(partition.clone())
         }
+        StreamNode::MatchRecognize { pattern } => Exchange::ByKey(pattern.partition.clone()),
         StreamNode::HashJoin { left_keys, right_keys, .. } => {
             Exchange::ByKey(if port == 0 { left_keys.clone() } else { right_keys.clone() })
         }
@@ -118,9 +122,10 @@ fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
         }
         StreamNode::Aggregate { calls, .. } if !calls.is_empty() => ChangelogMode::Retract,
         // A row is taken back, or its results are, when another comes before it.
-        StreamNode::TopN { .. } | StreamNode::Window { .. } | StreamNode::TemporalFilter { .. } => {
-            ChangelogMode::Retract
-        }
+        StreamNode::TopN { .. }
+        | StreamNode::Window { .. }
+        | StreamNode::TemporalFilter { .. }
+        | StreamNode::MatchRecognize { .. } => ChangelogMode::Retract,
         StreamNode::HashJoin { kind, .. }
             if !matches!(kind, JoinKind::Inner | JoinKind::Semi | JoinKind::IntersectAll) =>
         {
@@ -143,6 +148,7 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         | StreamNode::Values { .. }
         | StreamNode::Unnest { .. }
         | StreamNode::Union => None,
+        StreamNode::MatchRecognize { pattern } => match_key(pattern),
         StreamNode::Calc { project, .. } => projected(inputs[0].traits.key.as_deref()?, project),
         StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
         StreamNode::HashJoin { .. } => join_key(node, inputs),
@@ -179,6 +185,17 @@ fn top_n_key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         key.push(project.len());
         Some(key)
     })
+}
+
+/// What identifies a row of a match, if each is one row: its partition and its number there.
+fn match_key(pattern: &RowPattern) -> Option<Vec<usize>> {
+    let is_number = |measure: &Measure| {
+        measure.value.inputs == [MatchInput::MatchNumber] && measure.value.expr == ScalarExpr::Column(0)
+    };
+    let number = pattern.measures.iter().position(is_number)?;
+    let mut key = positions(&pattern.partition, &pattern.project)?;
+    key.push(pattern.project.len() + number);
+    (pattern.rows == RowsPerMatch::One).then_some(key)
 }
 
 /// Where these input columns are among the picked ones, if all are.
@@ -257,6 +274,7 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
         StreamNode::TopN { partition, project, .. }
         | StreamNode::Window { partition, project, .. }
         | StreamNode::TemporalFilter { partition, project, .. } => by_key(positions(partition, project)),
+        StreamNode::MatchRecognize { pattern } => by_key(positions(&pattern.partition, &pattern.project)),
         StreamNode::HashJoin { kind, left_keys, right_keys, .. } => {
             let left_width = inputs[0].columns.len();
             let right_keys = right_keys.iter().map(|key| key + left_width);
@@ -314,6 +332,13 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
         StreamNode::Window { .. } if sources.is_empty() => {
             StateBound::Bounded("the rows of its input".into())
         }
+        StreamNode::MatchRecognize { .. } if sources.is_empty() => {
+            StateBound::Bounded("the rows of its input".into())
+        }
+        StreamNode::MatchRecognize { .. } => StateBound::Unbounded(format!(
+            "MATCH_RECOGNIZE keeps every row of its input, and {} without end",
+            never_end(&sources)
+        )),
         StreamNode::Window { .. } => StateBound::Unbounded(format!(
             "the window keeps every row of its input, and {} without end",
             never_end(&sources)

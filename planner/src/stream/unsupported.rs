@@ -9,6 +9,7 @@ use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 use weir_exec::functions::{EPOCH_NOW, is_list_maker};
 
+use crate::match_recognize::MatchRecognize;
 use crate::stream::set_operation::BagOperation;
 
 const IN_VIEW: &str = "in a materialized view";
@@ -32,7 +33,10 @@ pub fn check(plan: &LogicalPlan) -> Result<()> {
 fn is_never_streaming(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::RecursiveQuery(_) => true,
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<BagOperation>().is_none(),
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            !node.is::<BagOperation>() && !node.is::<MatchRecognize>()
+        }
         _ => false,
     }
 }
@@ -83,7 +87,7 @@ pub fn now() -> Error {
 }
 
 /// Refuses functions whose value is not determined by their arguments.
-fn check_functions(expr: &Expr) -> Result<()> {
+pub fn check_functions(expr: &Expr) -> Result<()> {
     let mut changing = None;
     let visited = expr.apply(|e| {
         if let Expr::ScalarFunction(call) = e

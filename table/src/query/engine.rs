@@ -19,6 +19,7 @@ use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use weir_common::config::EngineConfig;
 use weir_common::{MemoryWatch, Result};
@@ -30,6 +31,7 @@ use weir_planner::rules::null_safe::{Rule, null_safe};
 
 use self::offset::KeepOffset;
 use self::restore::Restore;
+use super::match_recognize::MatchRecognizes;
 use super::pool::WatchedPool;
 
 /// Consumers named in the message of a query that ran out of memory.
@@ -72,7 +74,7 @@ impl BatchEngine {
     pub async fn plan(&self, plan: &LogicalPlan, disabled: &DisabledRules) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.optimise(plan, disabled)?;
         check_subqueries(&plan)?;
-        let planner = self.state.query_planner();
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(MatchRecognizes)]);
         planner.create_physical_plan(&plan, &self.state).await.map_err(from_datafusion)
     }
 

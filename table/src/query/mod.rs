@@ -13,6 +13,7 @@ mod constant;
 mod direct;
 mod engine;
 mod kept;
+mod match_recognize;
 mod overlay;
 mod pipeline;
 mod pool;

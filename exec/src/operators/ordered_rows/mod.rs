@@ -272,6 +272,16 @@ impl OrderedRows {
         place.map(|place| (list, place)).map_err(|_| Error::internal("a row that is in no partition"))
     }
 
+    /// The partition of a row.
+    pub fn partition(&self, slot: u32) -> u32 {
+        self.slots.partitions[slot as usize]
+    }
+
+    /// The order of two rows of a partition.
+    pub fn order(&self, a: u32, b: u32) -> Ordering {
+        compare(&self.sort, &self.rows, a, b)
+    }
+
     /// How often a row was there before the epoch, and is now.
     #[inline]
     pub fn copies(&self, slot: u32) -> [u64; 2] {

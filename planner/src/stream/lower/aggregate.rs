@@ -1,5 +1,6 @@
 //! Aggregates: group keys and arguments are computed by a Calc, so that the aggregate reads columns only.
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::AggregateFunction as LogicalCall;
 use datafusion::logical_expr::{Aggregate, Expr};
@@ -47,19 +48,28 @@ fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Extended<'_>) 
         Expr::AggregateFunction(call) => call,
         other => return Err(Error::internal(format!("{other} is not an aggregate"))),
     };
+    aggregate_call(call, column.ty.clone(), &mut |expr| arguments.add(expr))
+}
+
+/// A call with a result of this type; `column` gives the column in which an argument will be.
+pub(crate) fn aggregate_call(
+    call: &LogicalCall,
+    result: DataType,
+    column: &mut dyn FnMut(&Expr) -> Result<usize>,
+) -> Result<AggregateCall> {
     let function = streaming_function(call)?;
     let order = Incremental::of(&call.func).map_or(Vec::new(), |ordered| ordered.order.clone());
     let args = match call.params.args.as_slice() {
         [constant] if function == AggregateFunction::Count && !call.params.distinct && is_value(constant) => {
             Vec::new()
         }
-        args => args.iter().map(|arg| arguments.add(arg)).collect::<Result<_>>()?,
+        args => args.iter().map(&mut *column).collect::<Result<_>>()?,
     };
-    let filter = call.params.filter.as_deref().map(|filter| arguments.add(filter)).transpose()?;
+    let filter = call.params.filter.as_deref().map(column).transpose()?;
     // The smallest and largest value of a set and of a bag are the same.
     let extreme = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
     let distinct = call.params.distinct && !extreme;
-    Ok(AggregateCall { function, args, order, filter, distinct, result: column.ty.clone() })
+    Ok(AggregateCall { function, args, order, filter, distinct, result })
 }
 
 /// Whether an expression is a constant other than NULL, so that count(it) is count(*).

@@ -6,8 +6,9 @@
 //! Invariant: the columns of a lowered node are those of the logical node, by position and Arrow type. Only where
 //! the logical node has none, since its rows are merely counted, the lowered one has a column that nobody reads.
 
-mod aggregate;
+pub(crate) mod aggregate;
 mod join;
+mod match_recognize;
 mod scan;
 mod temporal;
 mod top_n;
@@ -44,10 +45,16 @@ pub fn lower(plan: &LogicalPlan) -> Result<StreamPlan> {
         LogicalPlan::Sort(sort) => top_n::lower_sort(sort),
         LogicalPlan::Limit(limit) => top_n::lower_limit(limit),
         LogicalPlan::Window(window) => window::lower_window(window),
-        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref() {
-            Some(operation) => join::lower_bag_operation(operation),
-            None => Err(unsupported::node(plan)),
-        },
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            if let Some(operation) = node.downcast_ref() {
+                return join::lower_bag_operation(operation);
+            }
+            match node.downcast_ref() {
+                Some(recognize) => match_recognize::lower_match_recognize(recognize),
+                None => Err(unsupported::node(plan)),
+            }
+        }
         other => Err(unsupported::node(other)),
     }
 }
