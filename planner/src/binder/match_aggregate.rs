@@ -26,7 +26,7 @@ use super::scope::{Scope, ScopeColumn};
 use super::typed::Typed;
 use crate::stream::lower::aggregate::aggregate_call;
 use crate::stream::scalar::{columns_read, move_columns};
-use crate::stream::unsupported::check_functions;
+use crate::stream::unsupported::{check_expr, check_functions};
 
 impl MatchValues<'_, '_> {
     /// Whether a call is one of an aggregate.
@@ -108,6 +108,7 @@ impl MatchValues<'_, '_> {
         });
         let call = found.ok_or_else(|| Error::internal("an aggregate that is none"))?;
         if self.binder.continuous.get() {
+            check_expr(&bound.expr)?;
             check_functions(&bound.expr)?;
         }
         let schema = self.argument_schema(of_row)?;

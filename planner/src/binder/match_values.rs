@@ -32,7 +32,7 @@ use super::scope::{Scope, ScopeColumn};
 use super::typed::Typed;
 use super::{Binder, plan_error};
 use crate::parser::{fold, mode_of};
-use crate::stream::unsupported::check_functions;
+use crate::stream::unsupported::{check_expr, check_functions};
 
 /// Where an expression stands.
 #[derive(Clone, Copy, PartialEq)]
@@ -99,6 +99,7 @@ impl<'a, 'b> MatchValues<'a, 'b> {
             self.values.iter().map(|(_, c)| Field::new(c.column.name.clone(), c.ty.arrow(), true)).collect();
         let schema = DFSchema::from_unqualified_fields(fields.into(), HashMap::new()).map_err(plan_error)?;
         if self.binder.continuous.get() {
+            check_expr(expr)?;
             check_functions(expr)?;
         }
         let scalar = from_logical(expr, &schema)?;
