@@ -37,6 +37,8 @@ const REMEMBERED_MAX: usize = 1 << 22;
 /// Finds matches in the rows of one partition at a time.
 pub(super) struct Matcher {
     program: Program,
+    /// Whether the program has loops whose body may match no row.
+    has_progress: bool,
     pub conditions: Conditions,
     memory: Memory,
     /// What each row of the match is mapped to.
@@ -89,7 +91,9 @@ impl Matcher {
             false => Memory::Places(HashSet::new()),
         };
         let (labels, choices, trail) = (Vec::new(), Vec::new(), Vec::new());
-        Matcher { program, conditions, memory, labels, choices, trail, reach: 0 }
+        let is_progress = |instruction: &Instruction| matches!(instruction, Instruction::Progress { .. });
+        let has_progress = program.instructions.iter().any(is_progress);
+        Matcher { program, has_progress, conditions, memory, labels, choices, trail, reach: 0 }
     }
 
     /// Goes to other rows.
@@ -146,7 +150,7 @@ impl Matcher {
                     (row == rows.len).then_some(at + 1)
                 }
                 Instruction::Match => {
-                    self.memory.end(was_late);
+                    self.memory.end(was_late || self.has_progress);
                     return Ok(true);
                 }
             };
@@ -241,9 +245,10 @@ impl Memory {
         }
     }
 
-    /// The attempt is over. If it came too late somewhere, what failed may be in time for a later start.
-    fn end(&mut self, was_late: bool) {
-        if let (Memory::Bits { bits, own }, true) = (self, was_late) {
+    /// The attempt is over. If it came too late somewhere, what failed may be in time for a later start; and what failed
+    /// inside of a loop, for want of a row since it began, failed only as far as the loop did, which a match may leave.
+    fn end(&mut self, is_own: bool) {
+        if let (Memory::Bits { bits, own }, true) = (self, is_own) {
             own.drain(..).for_each(|place| bits[place / 64] &= !(1 << (place % 64)));
         }
     }

@@ -2,7 +2,7 @@
 
 use weir_common::SqlState;
 
-use super::model::Test;
+use super::model::{Test, output};
 use super::*;
 use crate::testing::net;
 
@@ -84,4 +84,17 @@ fn a_growing_partition_starts_again_near_its_end() {
     // A change at the beginning gives all matches other numbers.
     let (emitted, all) = take("- 1 0 1");
     assert_eq!((emitted, all.len() > 100), (1001, true));
+}
+
+#[test]
+fn loops_around_loops_of_no_row_are_preferred_as_written() {
+    // (a*?)*: an iteration that matches no row leads nowhere, so each takes a row.
+    let inner = Pattern::Repeat { pattern: Box::new(variable(0)), min: 0, max: None, is_greedy: false };
+    let shape = repeat(inner, 0, None);
+    let rows: Vec<Row> = (0..3).map(|time| vec![Some(1), Some(time), Some(1)]).collect();
+    for after in [AfterMatch::PastLastRow, AfterMatch::ToNextRow] {
+        let tests = [Test::Always; 3];
+        let spec = pattern(shape.clone(), &tests, after, RowsPerMatch::One);
+        assert_eq!(recognized(&spec, &rows).unwrap(), output(&spec, &tests, &rows).unwrap(), "{after:?}");
+    }
 }
