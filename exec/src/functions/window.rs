@@ -11,7 +11,8 @@ use weir_common::{Error, Result, SqlState, SqlType};
 use super::coerce::{can_cast, common_type};
 use super::counting::counting;
 use super::float_extreme::{float_max, float_min};
-use super::{CastContext, ResolvedWindow, sum_avg};
+use super::{CastContext, Incremental, ResolvedWindow, sum_avg};
+use crate::spec::AggregateFunction;
 
 /// Chooses the window function `name`; `None` when there is no pure window function of that name (aggregates
 /// can be used as window functions too: ask [`super::resolve_aggregate`] next).
@@ -45,8 +46,8 @@ pub fn resolve_window(name: &str, args: &[SqlType]) -> Result<Option<ResolvedWin
 }
 
 /// The window function, or the aggregate as one, that has this name and takes arguments of these types: what
-/// [`resolve_window`] and [`super::resolve_aggregate`] chose, found again by its name.
-pub fn window_function(name: &str, args: &[DataType]) -> Option<WindowFunctionDefinition> {
+/// [`resolve_window`] and [`super::resolve_aggregate`] chose, found again by its name and result.
+pub fn window_function(name: &str, args: &[DataType], result: &DataType) -> Option<WindowFunctionDefinition> {
     use WindowFunctionDefinition::{AggregateUDF, WindowUDF};
     let is_float = matches!(args.first(), Some(DataType::Float32 | DataType::Float64));
     Some(match name {
@@ -58,7 +59,10 @@ pub fn window_function(name: &str, args: &[DataType]) -> Option<WindowFunctionDe
         "avg" => AggregateUDF(sum_avg::avg_udaf()),
         "min" if is_float => AggregateUDF(float_min()),
         "max" if is_float => AggregateUDF(float_max()),
-        name => DATAFUSION.get(name)?.clone(),
+        name => match AggregateFunction::of_rows(name) {
+            Some(function) => AggregateUDF(Incremental::udaf(function, result)),
+            None => DATAFUSION.get(name)?.clone(),
+        },
     })
 }
 

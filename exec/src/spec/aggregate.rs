@@ -111,6 +111,16 @@ impl AggregateFunction {
         }
     }
 
+    /// The boolean, bitwise or statistical function of this name.
+    pub fn of_rows(name: &str) -> Option<AggregateFunction> {
+        use AggregateFunction::{BitAnd, BitOr, BitXor, BoolAnd, BoolOr, Deviation, Variance};
+        let estimates = [Estimate::Population, Estimate::Sample];
+        let spreads = estimates.into_iter().flat_map(|estimate| [Variance(estimate), Deviation(estimate)]);
+        let regressions = Regression::ALL.into_iter().map(AggregateFunction::Regression);
+        let simple = [BoolAnd, BoolOr, BitAnd, BitOr, BitXor];
+        simple.into_iter().chain(spreads).chain(regressions).find(|function| function.name() == name)
+    }
+
     /// A row counts only if as many of its first arguments are not NULL.
     pub fn arguments_not_null(self) -> usize {
         match self {
@@ -183,6 +193,11 @@ pub struct ValueOrder {
 }
 
 impl Regression {
+    const ALL: [Regression; 12] = {
+        use Regression::*;
+        [Corr, CovarPop, CovarSamp, Count, AvgX, AvgY, Sxx, Syy, Sxy, Slope, Intercept, R2]
+    };
+
     /// PostgreSQL's name.
     pub fn name(self) -> &'static str {
         match self {

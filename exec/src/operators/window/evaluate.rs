@@ -180,7 +180,7 @@ impl Compiler<'_> {
             args.push(arg);
             types.push(ty.clone());
         }
-        let function = window_function(&call.function, &types)
+        let function = window_function(&call.function, &types, &call.result)
             .ok_or_else(|| Error::internal(format!("no window function named {}", call.function)))?;
         create_window_expr(
             &function,
