@@ -1,4 +1,4 @@
-//! The README's SQL runs, and its examples give the rows that they show.
+//! The SQL of the README and of the recipes runs, and the examples give the rows that they show.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,10 +7,18 @@ mod support;
 use support::{Server, rows};
 
 const README: &str = include_str!("../../README.md");
+const RECIPES: &str = include_str!("../../docs/recipes.md");
 
 #[tokio::test]
 async fn the_examples_give_the_rows_they_show() {
     for example in README.split("```sql\n").skip(1) {
+        check(example.split("```").next().unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_recipes_give_the_rows_they_show() {
+    for example in RECIPES.split("```sql\n").skip(1) {
         check(example.split("```").next().unwrap()).await;
     }
 }
