@@ -4,10 +4,12 @@ use weir_common::{Error, Result};
 
 use crate::operator::Operator;
 use crate::operators::aggregate::Aggregate;
+use crate::operators::asof_join::AsofJoin;
 use crate::operators::calc::Calc;
 use crate::operators::emit_on_close::EmitOnClose;
 use crate::operators::hash_join::HashJoin;
 use crate::operators::late_filter::LateFilter;
+use crate::operators::lookup_join::LookupJoin;
 use crate::operators::match_recognize::MatchRecognize;
 use crate::operators::session::{Session, are_sessions};
 use crate::operators::temporal_filter::TemporalFilter;
@@ -26,7 +28,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::LateFilter { .. } | OperatorSpec::EmitOnClose { .. } => 1,
         OperatorSpec::TemporalFilter { .. } => 1,
         OperatorSpec::MatchRecognize(_) => 1,
-        OperatorSpec::HashJoin { .. } => 2,
+        OperatorSpec::HashJoin { .. } | OperatorSpec::AsofJoin(_) | OperatorSpec::LookupJoin(_) => 2,
         OperatorSpec::Union => spec.inputs.len(),
     };
     if spec.inputs.len() != ports {
@@ -49,6 +51,8 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::EmitOnClose { .. } => Box::new(EmitOnClose::new(spec)?),
         OperatorSpec::TemporalFilter { .. } => Box::new(TemporalFilter::new(spec)?),
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),
+        OperatorSpec::AsofJoin(_) => Box::new(AsofJoin::new(spec)?),
+        OperatorSpec::LookupJoin(_) => Box::new(LookupJoin::new(spec)?),
         OperatorSpec::TopN { .. } => Box::new(TopN::new(spec)?),
         OperatorSpec::Window { calls, .. } if are_sessions(calls) => Box::new(Session::new(spec)?),
         OperatorSpec::Window { .. } => Box::new(Window::new(spec)?),

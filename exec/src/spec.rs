@@ -94,6 +94,68 @@ pub struct RowBounds {
     pub last: Option<u64>,
 }
 
+/// Which rows of the right side a row of an ASOF join may be joined with, by time. It is joined with the nearest of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash, Serialize, Deserialize)]
+pub enum Nearest {
+    /// `left >= right`: the latest one that is not later.
+    AtOrBefore,
+    /// `left > right`: the latest one that is earlier.
+    Before,
+    /// `left <= right`: the earliest one that is not earlier.
+    AtOrAfter,
+    /// `left < right`: the earliest one that is later.
+    After,
+}
+
+impl Nearest {
+    /// Whether rows of equal time may be joined.
+    pub fn includes_equal(self) -> bool {
+        matches!(self, Nearest::AtOrBefore | Nearest::AtOrAfter)
+    }
+
+    /// Whether it is an earlier row, not a later one.
+    pub fn looks_back(self) -> bool {
+        matches!(self, Nearest::AtOrBefore | Nearest::Before)
+    }
+
+    /// The operator between the left side's time and the right side's.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Nearest::AtOrBefore => ">=",
+            Nearest::Before => ">",
+            Nearest::AtOrAfter => "<=",
+            Nearest::After => "<",
+        }
+    }
+}
+
+/// An ASOF join: each left row beside the right row with equal keys that is nearest by time, if there is one, and with
+/// `outer` beside NULLs if not. A NULL key or time matches nothing. Of right rows of the same time it is the first in
+/// the order of all columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsofJoinSpec {
+    pub outer: bool,
+    pub left_keys: Vec<usize>,
+    pub right_keys: Vec<usize>,
+    pub left_time: usize,
+    pub right_time: usize,
+    pub nearest: Nearest,
+    /// The output's columns, of (left columns, right columns).
+    pub project: Vec<usize>,
+}
+
+/// A lookup join: each left row beside the right rows with equal keys that are there when it comes, whatever becomes of
+/// them later; with `outer` beside NULLs if there are none. A NULL key matches nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupJoinSpec {
+    pub outer: bool,
+    pub left_keys: Vec<usize>,
+    pub right_keys: Vec<usize>,
+    pub left_mode: ChangelogMode,
+    /// The output's columns, of (left columns, right columns).
+    pub project: Vec<usize>,
+}
+
 /// What the offsets of a window frame count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FrameUnits {
@@ -203,6 +265,10 @@ pub enum OperatorSpec {
     EmitOnClose { partition: Vec<usize>, time: usize },
     /// `MATCH_RECOGNIZE` over the rows of each partition.
     MatchRecognize(Box<RowPattern>),
+    /// Each left row beside the right row that is nearest by time.
+    AsofJoin(AsofJoinSpec),
+    /// Each left row beside the right rows that are there when it comes.
+    LookupJoin(LookupJoinSpec),
     /// As Calc, of a job that leaves out rows whose expressions fail.
     TolerantCalc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr>, letters: Letters },
 }

@@ -88,3 +88,12 @@ impl JobGraph {
         times
     }
 }
+
+impl JobGraph {
+    /// Whether rows are joined with what is there when they come, so that no epoch may be taken in parts.
+    pub fn looks_up(&self) -> bool {
+        let looks_up =
+            |node: &JobNode| matches!(node.kind, JobNodeKind::Operator(OperatorSpec::LookupJoin(_)));
+        self.nodes.iter().any(looks_up)
+    }
+}

@@ -73,7 +73,8 @@ pub fn register_fresh(
     let epoch = state.committed;
     let inputs = resolve_inputs(&graph, state, |_, origin| Unread::all_of(origin))?;
     let output = resolve_output(engine, state, &graph, sink, Epoch::ZERO, epoch)?;
-    let in_steps = steps == Steps::Many && matches!(output, Output::Relation(_));
+    let may_divide = steps == Steps::Many && !graph.looks_up();
+    let in_steps = may_divide && matches!(output, Output::Relation(_));
     let gate = in_steps.then(|| StepGate::new(&engine.config, inputs.len()));
     let start = Start { steps: gate, ..Start::at(epoch, Beginning::Fresh) };
     let job = register_start(engine, state, graph, inputs, output, (start, Counters::default()))?;

@@ -6,6 +6,7 @@
 //! as it is dirty, at checkpoints.
 
 pub mod aggregate;
+pub mod asof_join;
 pub mod calc;
 mod checkpoint;
 #[cfg(test)]
@@ -14,7 +15,9 @@ mod delta;
 pub mod emit_on_close;
 pub mod hash_join;
 pub mod late_filter;
+pub mod lookup_join;
 pub mod match_recognize;
+mod null_keys;
 mod ordered_rows;
 pub mod session;
 pub mod temporal_filter;

@@ -15,7 +15,7 @@ use weir_common::key::{EncodedKeys, KeyEncoder};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::native::{int_array, int_values, is_int_like, mix, tag_of};
-use super::{ByteArena, HashIndex};
+use super::{ByteArena, HashIndex, NONE};
 
 /// Most int-like columns of a key that is kept without encoding it.
 pub const INT_COLUMNS_MAX: usize = 4;
@@ -80,13 +80,24 @@ impl KeyTable {
 
     /// The id of each row's key, in `ids` (overwritten); keys that are new get one.
     pub fn upsert(&mut self, columns: &[ArrayRef], rows: usize, ids: &mut Vec<u32>) -> Result<()> {
+        if self.types.is_empty() {
+            self.bound = self.bound.max(rows.min(1) as u32);
+        }
+        self.find(columns, rows, IfNew::Add, ids)
+    }
+
+    /// The id of each row's key, in `ids` (overwritten); [`NONE`] for a key that is not there.
+    pub fn lookup(&mut self, columns: &[ArrayRef], rows: usize, ids: &mut Vec<u32>) -> Result<()> {
+        self.find(columns, rows, IfNew::Skip, ids)
+    }
+
+    fn find(&mut self, columns: &[ArrayRef], rows: usize, if_new: IfNew, ids: &mut Vec<u32>) -> Result<()> {
         ids.clear();
         ids.reserve(rows);
-        let mut ticket = Ids { free: &mut self.free, bound: &mut self.bound };
+        let mut ticket = Ids { if_new, free: &mut self.free, bound: &mut self.bound };
         match &mut self.keys {
             Keys::None => {
-                self.bound = self.bound.max(rows.min(1) as u32);
-                ids.resize(rows, 0);
+                ids.resize(rows, if self.bound > 0 { 0 } else { NONE });
                 Ok(())
             }
             Keys::One(keys) => keys.upsert(columns, rows, &mut ticket, &mut self.scratch, ids),
@@ -178,19 +189,31 @@ impl KeyTable {
     }
 }
 
+/// What becomes of a key that is not there.
+#[derive(Clone, Copy)]
+enum IfNew {
+    Add,
+    Skip,
+}
+
 /// Gives out ids.
 struct Ids<'a> {
+    if_new: IfNew,
     free: &'a mut Vec<u32>,
     bound: &'a mut u32,
 }
 
 impl Ids<'_> {
+    /// An id for a key that is not there, if it shall be.
     #[inline]
-    fn next(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
+    fn next(&mut self) -> Option<u32> {
+        if let IfNew::Skip = self.if_new {
+            return None;
+        }
+        Some(self.free.pop().unwrap_or_else(|| {
             *self.bound += 1;
             *self.bound - 1
-        })
+        }))
     }
 }
 
@@ -241,7 +264,10 @@ impl<const N: usize> IntKeys<N> {
             let found = HashIndex::hinted(scratch.hints[row], tag).filter(|id| equal(*id));
             let id = match found.or_else(|| self.index.find(tag, equal)) {
                 Some(id) => id,
-                None => self.add(key, nulls, tag, fresh.next()),
+                None => match fresh.next() {
+                    Some(id) => self.add(key, nulls, tag, id),
+                    None => NONE,
+                },
             };
             ids.push(id);
         }
@@ -327,12 +353,14 @@ fn upsert_bytes(
         let found = HashIndex::hinted(scratch.hints[row], tag).filter(|id| arena.bytes(*id) == key);
         let id = match found.or_else(|| index.find(tag, |id| arena.bytes(id) == key)) {
             Some(id) => id,
-            None => {
-                let id = fresh.next();
-                arena.set(id, key);
-                index.insert(tag, id);
-                id
-            }
+            None => match fresh.next() {
+                Some(id) => {
+                    arena.set(id, key);
+                    index.insert(tag, id);
+                    id
+                }
+                None => NONE,
+            },
         };
         ids.push(id);
     }
@@ -375,6 +403,10 @@ mod tests {
             let second: Vec<ArrayRef> = columns.iter().map(|c| c.slice(2, 3)).collect();
             assert_eq!(ids_of(&mut table, &second), [2, 0, 1]);
             assert_eq!(table.id_bound(), 3);
+            table.remove(2);
+            let mut ids = Vec::new();
+            table.lookup(&columns, columns[0].len(), &mut ids).unwrap();
+            assert_eq!((ids, table.len()), (vec![0, 1, NONE, 0, 1], 2), "nothing is added");
         }
     }
 
@@ -394,6 +426,8 @@ mod tests {
     fn a_table_without_columns_has_one_key() {
         let mut table = KeyTable::new(&[]).unwrap();
         let mut ids = Vec::new();
+        table.lookup(&[], 2, &mut ids).unwrap();
+        assert_eq!(ids, [NONE, NONE]);
         table.upsert(&[], 3, &mut ids).unwrap();
         assert_eq!((ids, table.id_bound()), (vec![0, 0, 0], 1));
         assert_eq!(table.encode(&[0]).unwrap().row(0), b"");

@@ -72,6 +72,16 @@ impl RowList {
         self.blocks()[place.block][place.at]
     }
 
+    /// The place before this one, where there is a slot.
+    pub fn step_back(&self, place: Place) -> Option<Place> {
+        if let Some(at) = place.at.checked_sub(1) {
+            return Some(Place { at, ..place });
+        }
+        let block = place.block.checked_sub(1)?;
+        let at = self.blocks().get(block)?.len().checked_sub(1)?;
+        Some(Place { block, at })
+    }
+
     /// The slots before a place, backwards.
     pub fn before(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
         let blocks = &self.blocks()[..=place.block];
@@ -81,7 +91,12 @@ impl RowList {
 
     /// The slots after a place.
     pub fn after(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
-        self.blocks()[place.block..].iter().flatten().skip(place.at + 1).copied()
+        self.from(place).skip(1)
+    }
+
+    /// The slots from a place on, or from where a slot was not found.
+    pub fn from(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+        self.blocks().get(place.block..).unwrap_or_default().iter().flatten().skip(place.at).copied()
     }
 
     /// Puts a slot where it was not found.
@@ -166,6 +181,9 @@ mod tests {
                 if let Ok(place) = list.find(|other| other.cmp(&slot)) {
                     assert!(list.before(place).eq(model.range(..slot).rev().copied()));
                     assert!(list.after(place).eq(model.range(slot + 1..).copied()));
+                    let previous = list.step_back(place).map(|place| list.slot(place));
+                    assert_eq!(previous, model.range(..slot).next_back().copied());
+                    assert!(list.from(place).eq(model.range(slot..).copied()));
                 }
             }
         }

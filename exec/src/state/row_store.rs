@@ -5,11 +5,14 @@
 //! own. What belongs to a row besides its values (links, weights) lies in vectors of the owner.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::DataType;
-use weir_common::Result;
+use weir_common::{Error, Result};
 
+use super::NONE;
 use super::stored_column::{StoredColumn, stored_column};
 
 /// Rows in a typed columnar arena.
@@ -52,6 +55,11 @@ impl RowStore {
         self.columns.iter().all(|column| column.equal(a, b))
     }
 
+    /// Whether two slots are identical in these columns.
+    pub fn equal_in(&self, columns: Range<usize>, a: u32, b: u32) -> bool {
+        self.columns[columns].iter().all(|column| column.equal(a, b))
+    }
+
     /// A total order of rows, column by column from the first: ascending, NULLs last, text by its bytes, floats by
     /// IEEE total order. `Equal` exactly for identical rows, and the same on every worker and after every restart.
     pub fn compare(&self, a: u32, b: u32) -> Ordering {
@@ -64,9 +72,26 @@ impl RowStore {
         self.columns[column].gather(slots)
     }
 
+    /// One column of the rows at `slots`; NULL where the slot is [`NONE`].
+    pub fn gather_found(&self, column: usize, slots: &[u32]) -> Result<ArrayRef> {
+        if !slots.contains(&NONE) {
+            return self.gather(column, slots);
+        }
+        let found: Vec<u32> = slots.iter().copied().filter(|slot| *slot != NONE).collect();
+        let mut next = 0..found.len() as u32;
+        let position = |slot: &u32| if *slot == NONE { None } else { next.next() };
+        let positions: UInt32Array = slots.iter().map(position).collect();
+        take(&self.gather(column, &found)?, &positions, None).map_err(Error::internal)
+    }
+
     /// All columns of the rows at `slots`.
     pub fn gather_all(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.columns.iter().map(|column| column.gather(slots)).collect()
+    }
+
+    /// How many columns a row has.
+    pub fn width(&self) -> usize {
+        self.columns.len()
     }
 
     /// Slots that were ever used are below this: the length of vectors beside the store.
@@ -86,7 +111,7 @@ mod tests {
 
     use arrow::array::{
         Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
-        StringArray, TimestampMicrosecondArray, UInt32Array,
+        StringArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::Int64Type;
 
@@ -123,6 +148,9 @@ mod tests {
         for (stored, column) in store.gather_all(&order).unwrap().iter().zip(&columns) {
             assert_eq!(stored, &arrow::compute::take(column, &expected, None).unwrap());
         }
+        let found = store.gather_found(0, &[NONE, second[2], NONE]).unwrap();
+        assert_eq!(&found, &(Arc::new(Int64Array::from(vec![None, Some(3), None])) as ArrayRef));
+        assert!(store.equal_in(1..2, first[1], second[1]) && !store.equal_in(0..2, first[0], second[2]));
         assert!(store.equal(first[0], second[3]));
         assert!(store.equal(first[1], second[1]), "NULL and NaN are identical to themselves");
         assert!(!store.equal(first[0], second[1]));

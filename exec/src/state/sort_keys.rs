@@ -67,6 +67,16 @@ impl SortKeys {
         }
     }
 
+    /// The order of a slot, and a slot of other keys over columns of the same types and orders.
+    #[inline]
+    pub fn compare_across(&self, a: u32, other: &SortKeys, b: u32) -> Ordering {
+        let prefixes = self.prefixes[a as usize].cmp(&other.prefixes[b as usize]);
+        match (&self.rests, &other.rests) {
+            (Some(rests), Some(others)) if prefixes.is_eq() => rests.bytes(a).cmp(others.bytes(b)),
+            _ => prefixes,
+        }
+    }
+
     /// The order of an encoded key and a slot's.
     #[inline]
     pub fn compare_encoded(&self, key: &[u8], slot: u32) -> Ordering {

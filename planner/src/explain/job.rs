@@ -76,6 +76,17 @@ fn render_operator(operator: &OperatorSpec) -> String {
             let (left, right) = (list(left_keys), list(right_keys));
             format!("HashJoin {{ {kind}left: {left}, right: {right}{} }}", shared.unwrap_or_default())
         }
+        OperatorSpec::AsofJoin(join) => {
+            let outer = if join.outer { "left, " } else { "" };
+            let keys = format!("left: {}, right: {}", list(&join.left_keys), list(&join.right_keys));
+            let times = format!("{} {} {}", join.left_time, join.nearest.symbol(), join.right_time);
+            format!("AsofJoin {{ {outer}{keys}, time: {times} }}")
+        }
+        OperatorSpec::LookupJoin(join) => {
+            let outer = if join.outer { "left, " } else { "" };
+            let keys = format!("left: {}, right: {}", list(&join.left_keys), list(&join.right_keys));
+            format!("LookupJoin {{ {outer}{keys} }}")
+        }
         OperatorSpec::TopN { partition, order, bounds, .. } => {
             let order = list(order.iter().map(|key| key.column));
             let bounds = super::window::render_bounds(bounds);

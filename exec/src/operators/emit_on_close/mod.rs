@@ -101,7 +101,7 @@ impl Operator for EmitOnClose {
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
         let is_new = |slot: &u32| matches!(self.rows.copies(*slot), [0, now] if now > 0);
-        let new: Vec<u32> = self.rows.touched_rows().iter().copied().filter(is_new).collect();
+        let new: Vec<u32> = self.rows.touched_slots().iter().copied().filter(is_new).collect();
         self.note(&new)?;
         self.close()?;
         self.resume(out)

@@ -38,9 +38,7 @@ mod side;
 mod tests;
 mod transitions;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::not;
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
@@ -52,6 +50,7 @@ use self::shared::Shared;
 use self::shed::Residence;
 use self::side::JoinSide;
 use self::transitions::Transitions;
+use super::null_keys::split_nulls;
 use super::positional_schema;
 use crate::compile::{CompiledExpr, compile};
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateTable, StateWriter};
@@ -172,7 +171,7 @@ impl Operator for HashJoin {
     }
 
     fn on_batch(&mut self, port: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow> {
-        let (batch, unmatched) = split_null_keys(batch, &self.null_keys[port.0])?;
+        let (batch, unmatched) = split_nulls(batch, &self.null_keys[port.0])?;
         if let Some(unmatched) = unmatched {
             self.emit_unmatched(port.0, &unmatched, out)?;
         }
@@ -249,14 +248,4 @@ fn join_side(join: &OperatorSpec, filtered: bool, side: usize, layout: &Layout) 
     joined.preserved = preserves[side].then(|| Box::new(Preserved::new(filtered)));
     joined.totals = (preserves[1 - side] && !filtered).then(|| Box::new(Totals::default()));
     Ok(joined)
-}
-
-/// The rows that can match, and those that cannot: NULL equals nothing in these key columns.
-fn split_null_keys(batch: ChangeBatch, keys: &[usize]) -> Result<(ChangeBatch, Option<ChangeBatch>)> {
-    let nulls = |column: &usize| batch.columns()[*column].nulls().filter(|nulls| nulls.null_count() > 0);
-    let valid = keys.iter().filter_map(nulls).map(|nulls| nulls.inner().clone());
-    let Some(mask) = valid.reduce(|a: BooleanBuffer, b| &a & &b) else { return Ok((batch, None)) };
-    let mask = BooleanArray::new(mask, None);
-    let unmatched = batch.filter(&not(&mask).map_err(Error::internal)?)?;
-    Ok((batch.filter(&mask)?, Some(unmatched)))
 }

@@ -14,7 +14,9 @@
 //! was emitted is kept, it is derived from the rows again. Weights may be negative within an epoch, when a
 //! delete comes before its insert.
 
+mod across;
 mod closing;
+mod epoch;
 mod persist;
 
 use std::cmp::Ordering;
@@ -28,6 +30,7 @@ use weir_common::{ChangeBatch, Error, Result};
 
 use self::closing::Closing;
 use super::checkpoint::weighted_codec;
+use crate::operator::StateTable;
 use crate::spec::SortColumn;
 use crate::state::{KeyTable, NONE, Place, RowList, RowStore, SortKeys};
 
@@ -47,6 +50,8 @@ pub(super) struct OrderedRows {
     slots: Slots,
     touched: Touched,
     journal: Journal,
+    /// Where the rows are on disk.
+    table: StateTable,
     codec: RowCodec,
     scratch: Scratch,
     /// Of partitions that end: when.
@@ -116,6 +121,7 @@ impl OrderedRows {
             slots: Slots::default(),
             touched: Touched::default(),
             journal: Journal::default(),
+            table: StateTable(0),
             codec: weighted_codec(&stored)?,
             scratch: Scratch::default(),
             closing: None,
@@ -127,6 +133,11 @@ impl OrderedRows {
     pub fn closing_by(mut self, time: Option<usize>) -> OrderedRows {
         self.closing = time.map(Closing::by);
         self
+    }
+
+    /// The same with its rows in another table on disk.
+    pub fn in_table(self, table: StateTable) -> OrderedRows {
+        OrderedRows { table, ..self }
     }
 
     /// Takes a batch in.
@@ -293,28 +304,6 @@ impl OrderedRows {
     #[inline]
     pub fn are_peers(&self, a: u32, b: u32) -> bool {
         self.sort.compare(a, b).is_eq()
-    }
-
-    /// The rows whose number changed in this epoch, maybe repeatedly.
-    pub fn touched_rows(&self) -> &[u32] {
-        &self.touched.slots
-    }
-
-    /// All rows there are.
-    pub fn live_rows(&self) -> Vec<u32> {
-        (0..self.slots.weights.len() as u32).filter(|slot| self.slots.weights[*slot as usize] > 0).collect()
-    }
-
-    /// The partitions that have rows.
-    pub fn live_partitions(&self) -> Vec<u32> {
-        (0..self.lists.len() as u32).filter(|id| !self.lists[*id as usize].is_empty()).collect()
-    }
-
-    /// Forgets a row that will never be asked for again.
-    pub fn forget(&mut self, slot: u32) {
-        self.touch(self.slots.partitions[slot as usize]);
-        self.slots.weights[slot as usize] = 0;
-        self.touched.slots.push(slot);
     }
 
     /// The epoch is over and emitted: what was touched is the state before the next one, without the partitions that

@@ -1,4 +1,4 @@
-//! Ordered rows on disk: table 0, as weighted rows (`operators::checkpoint`) under the partition's key.
+//! Ordered rows on disk, as weighted rows (`operators::checkpoint`) under the partition's key.
 //!
 //! Sequence numbers are unique among the rows of a partition: the owner of a partition has restored all its rows,
 //! wherever they were written, and starts above the highest number it restored.
@@ -7,20 +7,18 @@ use weir_common::key::{EncodedKeys, KeyEncoder};
 use weir_common::{Error, Result};
 
 use super::{OrderedRows, Touched};
-use crate::operator::{OpenContext, StateTable, StateWriter};
+use crate::operator::{OpenContext, StateWriter};
 use crate::operators::checkpoint::{
     CHUNK_ROWS, append_sequences, decode_weights, encode_weights, group_of, scan_chunks, split_sequences,
     storage_order,
 };
-
-const ROWS: StateTable = StateTable(0);
 
 impl OrderedRows {
     /// Writes what changed since the last checkpoint.
     pub fn persist(&mut self, state: &mut dyn StateWriter) -> Result<()> {
         let deleted = std::mem::take(&mut self.journal.deleted);
         for (group, at) in storage_order(&deleted, |i| group_of(deleted.row(i))) {
-            state.delete(ROWS, group, deleted.row(at as usize));
+            state.delete(self.table, group, deleted.row(at as usize));
         }
         let changed = self.take_changed();
         let ids: Vec<u32> = changed.iter().map(|(slot, _)| self.slots.partitions[*slot as usize]).collect();
@@ -34,7 +32,7 @@ impl OrderedRows {
             columns.extend(self.rows.gather_all(&slots)?);
             let values = self.codec.encode(&columns)?;
             for (i, (group, at)) in chunk.iter().enumerate() {
-                state.put(ROWS, *group, keys.row(*at as usize), values.row(i));
+                state.put(self.table, *group, keys.row(*at as usize), values.row(i));
             }
         }
         Ok(())
@@ -64,7 +62,7 @@ impl OrderedRows {
     pub fn restore(&mut self, cx: &OpenContext<'_>) -> Result<()> {
         let encoder = KeyEncoder::new(self.partitions.types())?;
         let codec = self.codec.clone();
-        scan_chunks(cx.state, ROWS, &mut |keys, values| {
+        scan_chunks(cx.state, self.table, &mut |keys, values| {
             let (prefixes, sequences) = split_sequences(keys)?;
             let partitions =
                 if self.partition.is_empty() { Vec::new() } else { encoder.decode(&prefixes)? };

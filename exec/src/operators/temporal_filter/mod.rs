@@ -101,7 +101,7 @@ impl TemporalFilter {
 
     /// The rows that may show differently than before the epoch.
     fn find_changed(&mut self) -> Result<Vec<u32>> {
-        let mut changed = self.rows.touched_rows().to_vec();
+        let mut changed = self.rows.touched_slots().to_vec();
         let later = match self.now.checked_add(1) {
             Some(after) => self.moments.split_off(&after),
             None => BTreeMap::new(),
@@ -173,7 +173,7 @@ impl Operator for TemporalFilter {
     fn on_watermark(&mut self, now: i64) {
         self.now = self.now.max(now);
         // What was restored is as of the time that is told first.
-        if self.before == i64::MIN && self.rows.touched_rows().is_empty() {
+        if self.before == i64::MIN && self.rows.touched_slots().is_empty() {
             self.before = self.now;
             // Its columns were stored with the types they have.
             let _ = self.note(&self.rows.live_rows());
