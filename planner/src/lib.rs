@@ -12,6 +12,7 @@
 //! Invariants: everything here is a pure function of the text, the catalog snapshot and the session's settings:
 //! no I/O, no threads, no clock, nothing async.
 
+pub mod asof_join;
 pub mod ast;
 pub mod binder;
 pub mod bound;
@@ -20,6 +21,7 @@ pub mod copy;
 pub mod explain;
 pub mod keep;
 pub mod logical;
+pub mod lookup_join;
 pub mod match_recognize;
 pub mod parser;
 pub mod position;

@@ -133,6 +133,11 @@ impl Binder<'_> {
                 relation
             }
             TableFactor::MatchRecognize { .. } => self.bind_match_recognize(factor, scope)?,
+            TableFactor::Table { version: Some(_), .. } => {
+                return Err(Error::unsupported("FOR SYSTEM_TIME AS OF outside of a join")
+                    .with_hint("Write l JOIN r FOR SYSTEM_TIME AS OF l.ts ON l.k = r.k.")
+                    .at(self.span_position(factor.span())));
+            }
             other => {
                 return Err(Error::unsupported(format!("FROM {other}")).at(self.span_position(other.span())));
             }

@@ -3,19 +3,26 @@
 use datafusion::common::JoinType;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
-use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName};
+use sqlparser::ast::{Expr as SqlExpr, Join, JoinConstraint, JoinOperator, ObjectName};
 use weir_common::{Error, Result, SqlState};
 
 use super::bind_expr::ExprContext;
 use super::bind_lateral::{Lateral, is_lateral};
 use super::bind_operator::balanced;
+use super::bind_temporal_join::TemporalClause;
 use super::correlation::holds_query;
 use super::scope::{Relation, Scope, ScopeColumn, reference};
 use super::{Binder, plan_error};
-use crate::parser::fold;
+use crate::parser::{AsofClause, fold};
 
 impl Binder<'_> {
     pub(crate) fn bind_join(&self, left: Relation, join: &Join, scope: &Scope<'_>) -> Result<Relation> {
+        if let Some(clause) = AsofClause::of(join) {
+            return self.bind_asof_join(left, join, &clause, scope);
+        }
+        if let Some(clause) = TemporalClause::of(join)? {
+            return self.bind_temporal_join(left, &clause, scope);
+        }
         let (join_type, constraint) = join_kind(&join.join_operator)?;
         let (left, right) = if is_lateral(&join.relation) {
             match self.bind_lateral_join(left, join, join_type, constraint, scope)? {
@@ -27,12 +34,9 @@ impl Binder<'_> {
         };
         match constraint {
             JoinConstraint::On(condition) => {
-                let columns: Vec<ScopeColumn> = left.columns.iter().chain(&right.columns).cloned().collect();
-                let inside = scope.with_columns(&columns);
-                let cx = ExprContext::plain(&inside, "JOIN conditions");
-                let condition = self.condition(self.bind_expr(condition, cx)?, "JOIN/ON")?;
+                let condition = self.bind_on(&left, &right, condition, scope)?;
                 let plan = self.join_plans(left.plan, right.plan, join_type, condition)?;
-                Ok(Relation { plan, columns })
+                Ok(Relation { plan, columns: left.columns.into_iter().chain(right.columns).collect() })
             }
             JoinConstraint::Using(names) => {
                 let names: Vec<String> = names.iter().filter_map(using_name).collect();
@@ -48,6 +52,20 @@ impl Binder<'_> {
             JoinConstraint::None if join_type == JoinType::Inner => self.cross(left, right),
             JoinConstraint::None => Err(Error::new(SqlState::SYNTAX_ERROR, "a join needs ON or USING")),
         }
+    }
+
+    /// A condition over the columns of both sides.
+    pub(super) fn bind_on(
+        &self,
+        left: &Relation,
+        right: &Relation,
+        condition: &SqlExpr,
+        scope: &Scope<'_>,
+    ) -> Result<Expr> {
+        let columns: Vec<ScopeColumn> = left.columns.iter().chain(&right.columns).cloned().collect();
+        let inside = scope.with_columns(&columns);
+        let cx = ExprContext::plain(&inside, "JOIN conditions");
+        self.condition(self.bind_expr(condition, cx)?, "JOIN/ON")
     }
 
     /// A join on any condition: equalities between the sides become keys, the rest a filter.
@@ -118,28 +136,11 @@ impl Binder<'_> {
                 _ => self.join_always(left, right, join_type),
             };
         }
-        let mut pairs = Vec::new();
-        let mut conditions = Vec::new();
-        for name in names {
-            let l = one_of(&left.columns, name, "left")?;
-            let r = one_of(&right.columns, name, "right")?;
-            conditions
-                .push(self.operator("=", reference(l, false, None), reference(r, false, None), None)?.expr);
-            pairs.push((l.clone(), r.clone()));
-        }
-        let condition = balanced(conditions, Operator::And);
+        let pairs = self.using_pairs(&left, &right, names)?;
+        let condition = self.pairs_equal(&pairs)?;
         let plan = self.join_plans(left.plan, right.plan, join_type, condition)?;
-        let mut columns = Vec::new();
         let mut computed = Vec::new();
-        for (l, r) in &pairs {
-            columns.push(self.merge_pair(l, r, join_type, &mut computed)?);
-        }
-        let is_pair =
-            |c: &ScopeColumn| pairs.iter().any(|(l, r)| l.column == c.column || r.column == c.column);
-        for mut column in left.columns.into_iter().chain(right.columns) {
-            column.merged |= is_pair(&column);
-            columns.push(column);
-        }
+        let columns = self.beside_pairs(left.columns, right.columns, &pairs, join_type, &mut computed)?;
         if computed.is_empty() {
             return Ok(Relation { plan, columns });
         }
@@ -150,6 +151,50 @@ impl Binder<'_> {
             .and_then(LogicalPlanBuilder::build)
             .map_err(plan_error)?;
         Ok(Relation { plan, columns })
+    }
+
+    /// The columns of both sides that USING names.
+    pub(super) fn using_pairs(
+        &self,
+        left: &Relation,
+        right: &Relation,
+        names: &[String],
+    ) -> Result<Vec<(ScopeColumn, ScopeColumn)>> {
+        let pair = |name: &String| {
+            let (l, r) = (one_of(&left.columns, name, "left")?, one_of(&right.columns, name, "right")?);
+            Ok((l.clone(), r.clone()))
+        };
+        names.iter().map(pair).collect()
+    }
+
+    pub(super) fn pairs_equal(&self, pairs: &[(ScopeColumn, ScopeColumn)]) -> Result<Expr> {
+        let equal = |(l, r): &(ScopeColumn, ScopeColumn)| {
+            let (l, r) = (reference(l, false, None), reference(r, false, None));
+            self.operator("=", l, r, None).map(|equal| equal.expr)
+        };
+        Ok(balanced(pairs.iter().map(equal).collect::<Result<_>>()?, Operator::And))
+    }
+
+    /// The pairs' columns once, then those of both sides; what must be computed goes to `computed`.
+    pub(super) fn beside_pairs(
+        &self,
+        left: Vec<ScopeColumn>,
+        right: Vec<ScopeColumn>,
+        pairs: &[(ScopeColumn, ScopeColumn)],
+        join_type: JoinType,
+        computed: &mut Vec<Expr>,
+    ) -> Result<Vec<ScopeColumn>> {
+        let mut columns = Vec::new();
+        for (l, r) in pairs {
+            columns.push(self.merge_pair(l, r, join_type, computed)?);
+        }
+        let is_pair =
+            |c: &ScopeColumn| pairs.iter().any(|(l, r)| l.column == c.column || r.column == c.column);
+        for mut column in left.into_iter().chain(right) {
+            column.merged |= is_pair(&column);
+            columns.push(column);
+        }
+        Ok(columns)
     }
 
     /// The one column of a pair: the side that a match always has, or in a full join whichever is not NULL.
@@ -198,7 +243,7 @@ fn one_of<'c>(columns: &'c [ScopeColumn], name: &str, side: &str) -> Result<&'c 
     }
 }
 
-fn using_name(name: &ObjectName) -> Option<String> {
+pub(super) fn using_name(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(|p| p.as_ident()).map(fold)
 }
 

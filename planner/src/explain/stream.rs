@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, ChangelogMode, JoinKind};
+use weir_exec::spec::{AggregateCall, AsofJoinSpec, ChangelogMode, JoinKind};
 
 use crate::explain::row_pattern::render_match_recognize;
 use crate::explain::{indent, list, render_expr, window};
@@ -49,6 +49,12 @@ fn render_node(plan: &StreamPlan) -> String {
             format!("StreamAggregate {{ group: {group}, calls: {} }}", list(calls))
         }
         StreamNode::HashJoin { .. } => render_join(plan),
+        StreamNode::AsofJoin(join) => render_asof_join(join, plan),
+        StreamNode::LookupJoin(join) => {
+            let outer = if join.outer { "left, " } else { "" };
+            let on = render_on(&join.left_keys, &join.right_keys, plan);
+            format!("StreamLookupJoin {{ {outer}on: {on}, output: {} }}", list(names(&plan.columns)))
+        }
         StreamNode::TopN { .. } => window::render_top_n(plan),
         StreamNode::Window { .. } => window::render_window(plan),
         StreamNode::MatchRecognize { pattern } => {
@@ -125,6 +131,22 @@ fn render_join(plan: &StreamPlan) -> String {
     });
     let shared = shared.unwrap_or_default();
     format!("StreamHashJoin {{ {kind}on: {}, {filter}{shared}output: {output} }}", list(on))
+}
+
+/// `[a = b]`.
+fn render_on(left_keys: &[usize], right_keys: &[usize], plan: &StreamPlan) -> String {
+    let (left, right) = (names(&plan.inputs[0].columns), names(&plan.inputs[1].columns));
+    list(left_keys.iter().zip(right_keys).map(|(l, r)| format!("{} = {}", left[*l], right[*r])))
+}
+
+/// `StreamAsofJoin { left, on: [k = k], nearest: t >= s, output: [k, t, v] }`.
+fn render_asof_join(join: &AsofJoinSpec, plan: &StreamPlan) -> String {
+    let (left, right) = (names(&plan.inputs[0].columns), names(&plan.inputs[1].columns));
+    let outer = if join.outer { "left, " } else { "" };
+    let on = render_on(&join.left_keys, &join.right_keys, plan);
+    let nearest = format!("{} {} {}", left[join.left_time], join.nearest.symbol(), right[join.right_time]);
+    let output = list(names(&plan.columns));
+    format!("StreamAsofJoin {{ {outer}on: {on}, nearest: {nearest}, output: {output} }}")
 }
 
 /// `left, `; nothing for the inner join.

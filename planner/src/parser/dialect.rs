@@ -6,6 +6,7 @@
 //! - `a IS DISTINCT FROM b AND c` ends b before AND.
 //! - `BETWEEN SYMMETRIC` is known; as in PostgreSQL, it is read as both orders of the bounds.
 //! - `(VALUES (1))` is a subquery, not a call of a function VALUES.
+//! - `t FOR SYSTEM_TIME AS OF x` is known.
 //! - A table may be an argument of a function: see [`super::table_argument`].
 //! - MATCH_RECOGNIZE is known: see [`super::row_pattern`].
 
@@ -40,6 +41,10 @@ impl Dialect for WeirDialect {
     }
 
     fn supports_match_recognize(&self) -> bool {
+        true
+    }
+
+    fn supports_table_versioning(&self) -> bool {
         true
     }
 

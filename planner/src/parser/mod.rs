@@ -7,6 +7,7 @@
 //! for a text nested too deeply; nothing here recurses deeper than [`limits`] allows.
 
 mod alter;
+mod asof_join;
 mod copy;
 mod create;
 mod create_view;
@@ -35,6 +36,7 @@ use weir_common::Result;
 use crate::ast::ParsedStatement;
 use crate::position::SourceText;
 
+pub(crate) use asof_join::AsofClause;
 pub(crate) use create::fold;
 pub(crate) use errors::syntax_error;
 pub(crate) use limits::too_deep;
@@ -58,6 +60,7 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
         };
         if piece.iter().any(is_visible) {
             limits::check(piece, &source)?;
+            asof_join::check(piece, &source)?;
             let parsed = StatementParser::new(piece, end, &source).parse_whole();
             statements.push(parsed.map_err(|error| ksql::explain(error, piece, &source))?);
         }

@@ -11,7 +11,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use weir_common::{Error, Result};
 
-use super::{DIALECT, errors, limits, row_pattern, syntax_error};
+use super::{DIALECT, asof_join, errors, limits, row_pattern, syntax_error};
 use crate::ast::{CommentTarget, Overriding, ParsedStatement, Statement};
 use crate::bound::FetchKind;
 use crate::position::SourceText;
@@ -34,6 +34,7 @@ impl<'a> StatementParser<'a> {
     ) -> StatementParser<'a> {
         let visible = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
         let mut visible: Vec<TokenWithSpan> = visible.cloned().collect();
+        asof_join::rewrite(&mut visible);
         let overriding = take_overriding(&mut visible);
         row_pattern::fold_patterns(&mut visible, source);
         let parser = Parser::new(&DIALECT)

@@ -14,6 +14,7 @@
 
 use arrow::datatypes::DataType;
 use weir_exec::expr::{Literal, ScalarExpr};
+use weir_exec::spec::{AsofJoinSpec, LookupJoinSpec};
 
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::scalar::{columns_read, filter_of, is_free, move_columns, replace_columns, visit_columns};
@@ -30,6 +31,8 @@ pub fn calc(
         StreamNode::Scan { .. }
         | StreamNode::Source { .. }
         | StreamNode::HashJoin { .. }
+        | StreamNode::AsofJoin(_)
+        | StreamNode::LookupJoin(_)
         | StreamNode::Unnest { .. }
         | StreamNode::TopN { .. }
         | StreamNode::TemporalFilter { .. }
@@ -163,6 +166,14 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
         StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
             let project = pick(&project);
             StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project }
+        }
+        StreamNode::AsofJoin(join) => {
+            let project = pick(&join.project);
+            StreamNode::AsofJoin(AsofJoinSpec { project, ..join })
+        }
+        StreamNode::LookupJoin(join) => {
+            let project = pick(&join.project);
+            StreamNode::LookupJoin(LookupJoinSpec { project, ..join })
         }
         StreamNode::Unnest { lists, outer, project } => {
             StreamNode::Unnest { lists, outer, project: pick(&project) }

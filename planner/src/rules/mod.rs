@@ -13,6 +13,7 @@ pub mod lateral;
 pub mod merge_calc;
 pub mod null_safe;
 pub mod optional;
+pub mod side_filter;
 
 use std::sync::Arc;
 
@@ -43,9 +44,8 @@ pub fn optimize(plan: LogicalPlan, disabled: &DisabledRules) -> Result<LogicalPl
         .without_query_execution_start_time()
         .filter_null_keys(false)
         .with_skip_failing_rules(false);
-    Optimizer::with_rules(disabled.strike(forget::forgetful(null_safe::null_safe(logical_rules()))))
-        .optimize(plan, &context, |_, _| {})
-        .map_err(from_datafusion)
+    let rules = side_filter::with_side_filters(forget::forgetful(null_safe::null_safe(logical_rules())));
+    Optimizer::with_rules(disabled.strike(rules)).optimize(plan, &context, |_, _| {}).map_err(from_datafusion)
 }
 
 /// DataFusion's rules that suit a continuous query, in DataFusion's order.

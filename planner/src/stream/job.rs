@@ -170,6 +170,8 @@ fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
                     .map(|(side, _)| Box::new(side)),
             })
         }
+        StreamNode::AsofJoin(join) => JobNodeKind::Operator(OperatorSpec::AsofJoin(join.clone())),
+        StreamNode::LookupJoin(join) => JobNodeKind::Operator(OperatorSpec::LookupJoin(join.clone())),
         StreamNode::Unnest { lists, outer, project } => JobNodeKind::Operator(OperatorSpec::Unnest {
             lists: lists.clone(),
             outer: *outer,

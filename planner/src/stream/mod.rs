@@ -13,6 +13,7 @@ mod distinct_on;
 pub mod event_time;
 pub mod into_table;
 pub mod job;
+mod lookup;
 pub mod lower;
 pub mod plan;
 pub mod scalar;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use weir_common::{ObjectId, RelationKey};
 use weir_exec::event_time::WatermarkExpr;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{AggregateCall, JoinKind, RowBounds, RowPattern, SortColumn, WindowCall};
+use weir_exec::spec::{
+    AggregateCall, AsofJoinSpec, JoinKind, LookupJoinSpec, RowBounds, RowPattern, SortColumn, WindowCall,
+};
 
 use crate::stream::traits::Traits;
 
@@ -60,6 +62,10 @@ pub enum StreamNode {
         filter: Option<ScalarExpr>,
         project: Vec<usize>,
     },
+    /// Each left row beside the right row that is nearest by time.
+    AsofJoin(AsofJoinSpec),
+    /// Each left row beside the right rows that are there when it comes.
+    LookupJoin(LookupJoinSpec),
     /// The first rows of each partition. Output: the input's columns at `project`, then the row's number.
     TopN {
         partition: Vec<usize>,

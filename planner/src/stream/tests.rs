@@ -9,5 +9,6 @@ mod job;
 mod ordered;
 mod snapshots;
 mod sql;
+mod temporal_joins;
 mod time_windows;
 mod unsupported;

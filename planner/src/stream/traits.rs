@@ -22,6 +22,7 @@ use weir_exec::spec::{
 use weir_runtime::graph::Exchange;
 
 use crate::stream::event_time::{self, ColumnWatermark};
+use crate::stream::lookup::{lookup_key, lookup_state};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
 
@@ -99,6 +100,12 @@ pub fn required_exchange(node: &StreamNode, inputs: &[StreamPlan], port: usize) 
         StreamNode::HashJoin { left_keys, right_keys, .. } => {
             Exchange::ByKey(if port == 0 { left_keys.clone() } else { right_keys.clone() })
         }
+        StreamNode::AsofJoin(join) => {
+            Exchange::ByKey(if port == 0 { join.left_keys.clone() } else { join.right_keys.clone() })
+        }
+        StreamNode::LookupJoin(join) => {
+            Exchange::ByKey(if port == 0 { join.left_keys.clone() } else { join.right_keys.clone() })
+        }
         StreamNode::Materialize { key: RelationKey::Columns(key), .. } => Exchange::ByKey(key.clone()),
         StreamNode::Materialize { key: RelationKey::Bag, .. } if must_meet(&inputs[port].traits) => {
             Exchange::ByKey((0..inputs[port].columns.len()).collect())
@@ -126,6 +133,10 @@ fn mode(node: &StreamNode, inputs: &[StreamPlan]) -> ChangelogMode {
         | StreamNode::Window { .. }
         | StreamNode::TemporalFilter { .. }
         | StreamNode::MatchRecognize { .. } => ChangelogMode::Retract,
+        // A nearer row may come late.
+        StreamNode::AsofJoin(_) => ChangelogMode::Retract,
+        // What the right side becomes changes nothing.
+        StreamNode::LookupJoin(join) => join.left_mode,
         StreamNode::HashJoin { kind, .. }
             if !matches!(kind, JoinKind::Inner | JoinKind::Semi | JoinKind::IntersectAll) =>
         {
@@ -152,6 +163,9 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
         StreamNode::Calc { project, .. } => projected(inputs[0].traits.key.as_deref()?, project),
         StreamNode::Aggregate { group, .. } => Some((0..group.len()).collect()),
         StreamNode::HashJoin { .. } => join_key(node, inputs),
+        // A left row has one match.
+        StreamNode::AsofJoin(join) => positions(inputs[0].traits.key.as_deref()?, &join.project),
+        StreamNode::LookupJoin(join) => lookup_key(join, inputs),
         StreamNode::TopN { .. } => top_n_key(node, inputs),
         StreamNode::Window { project, .. } | StreamNode::TemporalFilter { project, .. } => {
             positions(inputs[0].traits.key.as_deref()?, project)
@@ -199,7 +213,7 @@ fn match_key(pattern: &RowPattern) -> Option<Vec<usize>> {
 }
 
 /// Where these input columns are among the picked ones, if all are.
-fn positions(columns: &[usize], picked: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn positions(columns: &[usize], picked: &[usize]) -> Option<Vec<usize>> {
     columns.iter().map(|column| picked.iter().position(|p| p == column)).collect()
 }
 
@@ -275,6 +289,8 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
         | StreamNode::Window { partition, project, .. }
         | StreamNode::TemporalFilter { partition, project, .. } => by_key(positions(partition, project)),
         StreamNode::MatchRecognize { pattern } => by_key(positions(&pattern.partition, &pattern.project)),
+        StreamNode::AsofJoin(join) => by_key(positions(&join.left_keys, &join.project)),
+        StreamNode::LookupJoin(join) => by_key(positions(&join.left_keys, &join.project)),
         StreamNode::HashJoin { kind, left_keys, right_keys, .. } => {
             let left_width = inputs[0].columns.len();
             let right_keys = right_keys.iter().map(|key| key + left_width);
@@ -327,7 +343,8 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
             }
             aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
         }
-        StreamNode::HashJoin { .. } => join_state(node, inputs, &sources),
+        StreamNode::HashJoin { .. } | StreamNode::AsofJoin(_) => join_state(node, inputs, &sources),
+        StreamNode::LookupJoin(join) => lookup_state(join, inputs),
         StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
         StreamNode::Window { .. } if sources.is_empty() => {
             StateBound::Bounded("the rows of its input".into())
@@ -414,7 +431,7 @@ fn aggregate_state(
 }
 
 /// `source "bid" goes on`, `sources "auction" and "bid" go on`.
-fn never_end(sources: &[&str]) -> String {
+pub(super) fn never_end(sources: &[&str]) -> String {
     let quoted: Vec<String> = sources.iter().map(|name| format!("\"{name}\"")).collect();
     match quoted.as_slice() {
         [one] => format!("source {one} goes on"),

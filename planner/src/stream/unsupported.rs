@@ -9,6 +9,8 @@ use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
 use weir_exec::functions::{EPOCH_NOW, is_list_maker};
 
+use crate::asof_join::AsofJoin;
+use crate::lookup_join::LookupJoin;
 use crate::match_recognize::MatchRecognize;
 use crate::stream::set_operation::BagOperation;
 
@@ -35,7 +37,10 @@ fn is_never_streaming(node: &LogicalPlan) -> bool {
         LogicalPlan::RecursiveQuery(_) => true,
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
-            !node.is::<BagOperation>() && !node.is::<MatchRecognize>()
+            !node.is::<BagOperation>()
+                && !node.is::<MatchRecognize>()
+                && !node.is::<AsofJoin>()
+                && !node.is::<LookupJoin>()
         }
         _ => false,
     }

@@ -19,18 +19,21 @@ use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use weir_common::config::EngineConfig;
 use weir_common::{MemoryWatch, Result};
 use weir_exec::error::from_datafusion;
 use weir_planner::logical::check_subqueries;
+use weir_planner::lookup_join::as_joins;
 use weir_planner::rules::DisabledRules;
 use weir_planner::rules::forget::forgetful;
 use weir_planner::rules::null_safe::{Rule, null_safe};
+use weir_planner::rules::side_filter::with_side_filters;
 
 use self::offset::KeepOffset;
 use self::restore::Restore;
+use super::asof_join::AsofJoins;
 use super::match_recognize::MatchRecognizes;
 use super::pool::WatchedPool;
 
@@ -67,14 +70,16 @@ impl BatchEngine {
             .with_default_features()
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        Ok(BatchEngine { state, rules: forgetful(null_safe(Optimizer::new().rules)) })
+        Ok(BatchEngine { state, rules: with_side_filters(forgetful(null_safe(Optimizer::new().rules))) })
     }
 
     /// The physical plan of a logical one whose scans have providers.
     pub async fn plan(&self, plan: &LogicalPlan, disabled: &DisabledRules) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.optimise(plan, disabled)?;
         check_subqueries(&plan)?;
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(MatchRecognizes)]);
+        let extensions: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+            vec![Arc::new(MatchRecognizes), Arc::new(AsofJoins)];
+        let planner = DefaultPhysicalPlanner::with_extension_planners(extensions);
         planner.create_physical_plan(&plan, &self.state).await.map_err(from_datafusion)
     }
 
@@ -83,7 +88,7 @@ impl BatchEngine {
         let optimizer = Optimizer::with_rules(disabled.strike(self.rules.clone()));
         let analyzer = self.state.analyzer();
         analyzer
-            .execute_and_check(plan.clone(), &self.state.options(), |_, _| {})
+            .execute_and_check(as_joins(plan.clone())?, &self.state.options(), |_, _| {})
             .and_then(|plan| optimizer.optimize(plan, &self.state, |_, _| {}))
             .map_err(from_datafusion)
     }

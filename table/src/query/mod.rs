@@ -9,6 +9,7 @@
 //! overlooked.
 
 mod access;
+mod asof_join;
 mod constant;
 mod direct;
 mod engine;

@@ -24,12 +24,6 @@ impl OrderedRows {
         self.partitions.lookup(keys, rows, found)
     }
 
-    /// The partition of a row.
-    #[inline]
-    pub fn partition(&self, slot: u32) -> u32 {
-        self.slots.partitions[slot as usize]
-    }
-
     /// The order of a row and a row of `other`, by the columns of the ORDER BY alone.
     #[inline]
     pub fn compare_across(&self, slot: u32, other: &OrderedRows, other_slot: u32) -> Ordering {

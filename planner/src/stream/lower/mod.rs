@@ -7,6 +7,7 @@
 //! the logical node has none, since its rows are merely counted, the lowered one has a column that nobody reads.
 
 pub(crate) mod aggregate;
+mod asof_join;
 mod join;
 mod match_recognize;
 mod scan;
@@ -47,12 +48,14 @@ pub fn lower(plan: &LogicalPlan) -> Result<StreamPlan> {
         LogicalPlan::Window(window) => window::lower_window(window),
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
-            if let Some(operation) = node.downcast_ref() {
-                return join::lower_bag_operation(operation);
+            if let Some(recognize) = node.downcast_ref() {
+                return match_recognize::lower_match_recognize(recognize);
             }
-            match node.downcast_ref() {
-                Some(recognize) => match_recognize::lower_match_recognize(recognize),
-                None => Err(unsupported::node(plan)),
+            match (node.downcast_ref(), node.downcast_ref(), node.downcast_ref()) {
+                (Some(operation), ..) => join::lower_bag_operation(operation),
+                (_, Some(join), _) => asof_join::lower_asof_join(join),
+                (.., Some(join)) => asof_join::lower_lookup_join(join),
+                _ => Err(unsupported::node(plan)),
             }
         }
         other => Err(unsupported::node(other)),
