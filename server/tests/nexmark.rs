@@ -89,7 +89,12 @@ fn over_rows(query: &str) -> String {
     format!("WITH {} {query}", rows.join(", "))
 }
 
-/// Name and text of each query, but for q12, whose windows are of processing time.
+/// Partial results of slices of time, over rows that are only added.
+const SLICES: &str = "SELECT bidder % 10 AS k, window_start, count(*) AS n, min(price) AS low, max(price) AS high, \
+    max(channel) AS channel, avg(price) AS average, sum(auction) FILTER (WHERE price > 1000) AS auctions \
+    FROM HOP(bid, date_time, INTERVAL '100 ms', INTERVAL '400 ms') GROUP BY bidder % 10, window_start, window_end";
+
+/// Name and text of each query, but for q12, whose windows are of processing time; and of one more.
 fn queries() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nexmark");
     let query = |number: u32| {
@@ -97,5 +102,6 @@ fn queries() -> Vec<(String, String)> {
         let text = std::fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap();
         (name, text)
     };
-    (0..=22).filter(|number| *number != 12).map(query).collect()
+    let more = ("slices".to_owned(), SLICES.to_owned());
+    (0..=22).filter(|number| *number != 12).map(query).chain([more]).collect()
 }

@@ -10,12 +10,16 @@ pub enum AggregateFunction {
     /// `count(*)`; with an argument, of its non-NULL values. Int64.
     Count,
     /// int2/int4 → Int64; int8 → Decimal128(38,0); float → Float64 (float4 → Float32); decimal(s) → decimal(s).
-    /// NULL over no value.
+    /// NULL over no value. Int64 → Int64 for sums of counts, which only plans ask for.
     Sum,
     /// Integers and decimals → Decimal128(38,20) rounded half away from zero; floats → Float64.
     Avg,
     Min,
     Max,
+    /// `min` and `max` of an input that takes a value back only together with a better one of the same group, as the
+    /// partial results of parts that only grow do: the best value so far is all there is to keep. Only plans ask for them.
+    Lowest,
+    Highest,
     BoolAnd,
     BoolOr,
     BitAnd,
@@ -92,6 +96,8 @@ impl AggregateFunction {
             AggregateFunction::Avg => "avg",
             AggregateFunction::Min => "min",
             AggregateFunction::Max => "max",
+            AggregateFunction::Lowest => "lowest",
+            AggregateFunction::Highest => "highest",
             AggregateFunction::BoolAnd => "bool_and",
             AggregateFunction::BoolOr => "bool_or",
             AggregateFunction::BitAnd => "bit_and",

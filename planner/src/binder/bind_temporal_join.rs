@@ -188,6 +188,7 @@ impl Binder<'_> {
         let object = self.cx.catalog.object(object);
         let watermark = object.and_then(|object| match &object.kind {
             ObjectKind::Source(source) => source.watermark.as_ref(),
+            ObjectKind::Table(table) => table.watermark.as_ref(),
             _ => None,
         });
         watermark.is_some_and(|watermark| watermark.column == id)

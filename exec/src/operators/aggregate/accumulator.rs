@@ -128,6 +128,7 @@ pub(super) fn accumulator(
         F::Sum | F::Avg => sums(call, arg()?)?,
         F::Min | F::Max if mode == ChangelogMode::AppendOnly => extremum(call.function, arg()?)?,
         F::Min | F::Max => ordered_set(call.function, arg()?)?,
+        F::Lowest | F::Highest => extremum(call.function, arg()?)?,
         F::BoolAnd | F::BoolOr => Box::new(BoolCounts::new(call.function)),
         F::BitXor => Box::new(BitFolds::new(call.function, arg()?)),
         F::BitAnd | F::BitOr if mode == ChangelogMode::AppendOnly => {
@@ -149,6 +150,7 @@ fn sums(call: &AggregateCall, arg: &DataType) -> Result<Box<dyn Accumulator>> {
     let average = call.function == AggregateFunction::Avg;
     match arg {
         DataType::Int16 | DataType::Int32 => Ok(integer_sums(average, &call.result)),
+        DataType::Int64 if call.result == DataType::Int64 => Ok(integer_sums(average, &call.result)),
         DataType::Int64 | DataType::Decimal128(..) => decimal_sums(average, arg, &call.result),
         DataType::Float32 | DataType::Float64 => Ok(Box::new(FloatSums::new(average, &call.result))),
         other => Err(Error::internal(format!("sum of {other}"))),

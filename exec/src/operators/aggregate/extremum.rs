@@ -1,4 +1,5 @@
-//! `min` and `max` of an input that only grows: the best value so far is all there is to keep.
+//! `min` and `max` of an input that only grows: the best value so far is all there is to keep. `lowest` and `highest` too,
+//! whose input takes back only what it replaces by something better.
 
 use std::cmp::Ordering;
 
@@ -19,11 +20,13 @@ struct Extremum<V> {
     heap_bytes: usize,
     /// How a better value compares with the best one.
     better: Ordering,
+    /// Whether values are taken back, only for better ones.
+    is_replaced: bool,
     ty: DataType,
     encoder: KeyEncoder,
 }
 
-/// `min` or `max` over an append-only input.
+/// `min` or `max` over an append-only input, or `lowest` or `highest`.
 pub(super) fn extremum(function: AggregateFunction, ty: &DataType) -> Result<Box<dyn Accumulator>> {
     Ok(match Representation::of(ty) {
         Representation::Int => Box::new(Extremum::<i64>::new(function, ty)?),
@@ -34,9 +37,17 @@ pub(super) fn extremum(function: AggregateFunction, ty: &DataType) -> Result<Box
 
 impl<V: OrderedValue> Extremum<V> {
     fn new(function: AggregateFunction, ty: &DataType) -> Result<Extremum<V>> {
-        let better = if function == AggregateFunction::Min { Ordering::Less } else { Ordering::Greater };
-        let encoder = KeyEncoder::new(std::slice::from_ref(ty))?.exact()?;
-        Ok(Extremum { best: Vec::new(), present: Vec::new(), heap_bytes: 0, better, ty: ty.clone(), encoder })
+        use AggregateFunction::{Highest, Lowest, Min};
+        let better = if matches!(function, Min | Lowest) { Ordering::Less } else { Ordering::Greater };
+        Ok(Extremum {
+            best: Vec::new(),
+            present: Vec::new(),
+            heap_bytes: 0,
+            better,
+            is_replaced: matches!(function, Lowest | Highest),
+            ty: ty.clone(),
+            encoder: KeyEncoder::new(std::slice::from_ref(ty))?.exact()?,
+        })
     }
 
     /// Takes the value of a row if it is better than the best so far.
@@ -68,10 +79,11 @@ impl<V: OrderedValue> Accumulator for Extremum<V> {
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let column = V::column(rows.values()?, &self.encoder)?;
         rows.try_for_each(|row, group, op| {
-            if op < 0 {
-                return Err(Error::internal("a row was deleted from an append-only input"));
+            match op < 0 {
+                true if self.is_replaced => {}
+                true => return Err(Error::internal("a row was deleted from an append-only input")),
+                false => self.offer(group, &column, row),
             }
-            self.offer(group, &column, row);
             Ok(())
         })
     }

@@ -101,6 +101,10 @@ fn calls(value: &DataType) -> Vec<AggregateCall> {
         _ => {
             calls.extend(moments(value));
             calls.extend(bits(value));
+            if *value == DataType::Int64 {
+                // The sum of partial counts.
+                calls.push(call(AggregateFunction::Sum, &[1], DataType::Int64));
+            }
         }
     }
     calls

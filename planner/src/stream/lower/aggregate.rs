@@ -8,6 +8,7 @@ use weir_common::{Error, Result};
 use weir_exec::functions::Incremental;
 use weir_exec::spec::{AggregateCall, AggregateFunction};
 
+use super::slices::by_slices;
 use crate::stream::event_time;
 use crate::stream::lower::{Extended, columns_of, lower};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
@@ -30,7 +31,14 @@ pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
     for (expr, column) in aggregate.aggr_expr.iter().zip(&columns[group.len()..]) {
         calls.push(lower_call(expr, column, &mut arguments)?);
     }
-    let rows = event_time::on_time(arguments.compute(), &group);
+    let input = arguments.compute();
+    let rows = event_time::on_time(input.clone(), &group);
+    // Where rows can be late, whether one is depends on its windows, not on its slice.
+    if rows == input
+        && let Some(plan) = by_slices(&input, &group, &calls, &columns)
+    {
+        return Ok(plan);
+    }
     Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![rows], columns))
 }
 

@@ -35,15 +35,47 @@ fn a_group_window_is_planned_as_the_window_in_from() {
 
 #[test]
 fn hopping_windows_are_a_list_of_starts() {
-    let query = "SELECT auction, window_start, count(*) AS n \
+    let query = "SELECT auction, window_start, sum(price::float8) AS sum \
                  FROM HOP(bid, date_time, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY auction, window_start";
     assert_snapshot!(stream(query), @r#"
-    StreamMaterialize { m: [auction, window_start, n], key: [auction, window_start] }  mode=retract key=[0, 1] dist=by[0, 1] state=none
-      StreamAggregate { group: [auction, window_start], calls: [count(*)] }  mode=retract key=[0, 1] dist=by[0, 1] state=unbounded: the aggregate keeps one row for each (auction, window_start), and source "bid" goes on without end
-        StreamUnnest { lists: [hop_starts(date_time, INTERVAL '2 seconds', INTERVAL '10 seconds', INTERVAL '0 seconds')], output: [auction, window_start] }  mode=append key=none dist=any state=none
-          StreamCalc { filter: date_time IS NOT NULL, project: [auction, date_time] }  mode=append key=none dist=any state=none
-            StreamSource { bid: [auction, date_time] }  mode=append key=none dist=any state=none
+    StreamMaterialize { m: [auction, window_start, sum], key: [auction, window_start] }  mode=retract key=[0, 1] dist=by[0, 1] state=none
+      StreamAggregate { group: [auction, window_start], calls: [sum(price::Float64)] }  mode=retract key=[0, 1] dist=by[0, 1] state=unbounded: the aggregate keeps one row for each (auction, window_start), and source "bid" goes on without end
+        StreamCalc { project: [auction, window_start, price::Float64] }  mode=append key=none dist=any state=none
+          StreamUnnest { lists: [hop_starts(date_time, INTERVAL '2 seconds', INTERVAL '10 seconds', INTERVAL '0 seconds')], output: [auction, price, window_start] }  mode=append key=none dist=any state=none
+            StreamCalc { filter: date_time IS NOT NULL, project: [auction, price, date_time] }  mode=append key=none dist=any state=none
+              StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
     "#);
+}
+
+#[test]
+fn aggregates_of_hopping_windows_go_by_slices() {
+    let query = "SELECT auction, window_end, count(*) AS n, avg(price) AS average, max(price) AS top \
+                 FROM HOP(bid, date_time, INTERVAL '4 seconds', INTERVAL '10 seconds') WHERE window_start > '2024-01-01' \
+                 GROUP BY auction, window_start, window_end";
+    assert_snapshot!(stream(query), @r#"
+    StreamMaterialize { m: [auction, window_end, n, average, top], key: none }  mode=retract key=none dist=by[0, 1, 2, 3, 4] state=none
+      StreamCalc { project: [auction, window_end, partial_count AS count, numeric_div(partial_sum, partial_count::Decimal128(38, 0)) AS avg, partial_max AS max] }  mode=retract key=none dist=any state=none
+        StreamAggregate { group: [auction, window_start, window_end], calls: [sum(partial_count), sum(partial_sum), sum(partial_count), highest(partial_max)] }  mode=retract key=[0, 1, 2] dist=by[0, 1, 2] state=unbounded: the aggregate keeps one row for each (auction, window_start, window_end), and source "bid" goes on without end
+          StreamCalc { filter: window_start > '2024-01-01 00:00:00', project: [auction, window_start, timestamp_pl_interval(window_start, INTERVAL '10 seconds') AS window_end, partial_count, partial_sum, partial_count, partial_max] }  mode=retract key=none dist=any state=none
+            StreamUnnest { lists: [hop_starts(slice_start, INTERVAL '4 seconds', INTERVAL '10 seconds', INTERVAL '0 seconds')], output: [auction, partial_count, partial_sum, partial_count, partial_max, window_start] }  mode=retract key=none dist=any state=none
+              StreamAggregate { group: [auction, slice_start], calls: [count(*), sum(price), count(price), max(price)] }  mode=retract key=[0, 1] dist=by[0, 1] state=unbounded: the aggregate keeps one row for each (auction, slice_start), and source "bid" goes on without end
+                StreamCalc { filter: date_time IS NOT NULL, project: [auction, tumble_start(date_time, INTERVAL '2 seconds', INTERVAL '0 seconds') AS slice_start, price] }  mode=append key=none dist=any state=none
+                  StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
+    "#);
+}
+
+#[test]
+fn what_makes_more_slices_than_windows_or_reads_row_and_window_does_not_go_by_slices() {
+    for (spans, sum) in [
+        ("'4 seconds', INTERVAL '9 seconds'", "price"),
+        ("'7 seconds', INTERVAL '5 seconds'", "price"),
+        ("'2 seconds', INTERVAL '10 seconds'", "extract(second FROM date_time - window_start)::int"),
+    ] {
+        let query = format!(
+            "SELECT window_start, sum({sum}) AS sum FROM HOP(bid, date_time, INTERVAL {spans}) GROUP BY window_start"
+        );
+        assert!(!stream(&query).contains("slice_start"), "{query}");
+    }
 }
 
 #[test]
