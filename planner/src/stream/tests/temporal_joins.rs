@@ -31,7 +31,7 @@ fn conditions_on_the_left_side_and_on_keys_go_below() {
     StreamMaterialize { m: [id, price], key: none }  mode=retract key=none dist=by[0] state=none
       StreamCalc { filter: price > 2, project: [id, price] }  mode=retract key=none dist=by[0] state=none
         StreamAsofJoin { on: [id = auction], nearest: date_time > date_time, output: [id, price] }  mode=retract key=none dist=by[0] state=unbounded: the join keeps every row of both inputs, and sources "auction" and "bid" go on without end
-          StreamCalc { filter: (id > 5) AND (category = 1), project: [id, date_time] }  mode=append key=none dist=any state=none
+          StreamCalc { filter: (id > 5) AND (category = 1), project: [id, category, date_time] }  mode=append key=none dist=any state=none
             StreamSource { auction: [id, category, date_time] }  mode=append key=none dist=any state=none
           StreamCalc { filter: auction > 5, project: [auction, price, date_time] }  mode=append key=none dist=any state=none
             StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
