@@ -141,7 +141,8 @@ impl Runtime {
         if event_times.contains(&EventTime::CLOCK) {
             self.tick().await?;
         }
-        let (job, keeps_time) = (graph.job, event_times.iter().any(|time| *time != EventTime::CLOCK));
+        let remembers = graph.looks_up() || event_times.iter().any(|time| *time != EventTime::CLOCK);
+        let job = graph.job;
         let starts = {
             let mut state = self.engine.state.lock();
             register_fresh(&self.engine, &mut state, graph, sink, Steps::Many)?;
@@ -150,15 +151,15 @@ impl Runtime {
         starts.into_iter().for_each(|start| start.install(&self.engine));
         // The sequencer sleeps while no source has a reader.
         self.engine.request(Request::Demand);
-        // Its first checkpoint comes soon even if nothing else happens. What came late would not be late if the job began
-        // anew with what is there then: from the moment on that it is there, it is there for good.
-        self.engine.request(if keeps_time { Request::Checkpoint } else { Request::Touch });
+        // Its first checkpoint comes soon even if nothing else happens. One whose result depends on when rows came, since
+        // some come late or find what is there then, must not begin anew after a crash: it waits for that checkpoint.
+        self.engine.request(if remembers { Request::Checkpoint } else { Request::Touch });
         let mut result = self.engine.started(job).await;
         let again = |state: &State| state.jobs.get(&job).is_some_and(failed_between_steps);
         if result.is_err() && again(&self.engine.state.lock()) {
             result = self.engine.restart_job(job).await;
         }
-        if result.is_ok() && keeps_time {
+        if result.is_ok() && remembers {
             result = self.engine.recorded(job).await;
         }
         if result.is_err() {

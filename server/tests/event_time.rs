@@ -318,3 +318,30 @@ async fn rows_come_and_go_with_the_clock() {
         assert!(error.message().contains(part), "{query}: {}", error.message());
     }
 }
+
+/// What a lookup join has found stays found, also when the server is killed right after the view was made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_looked_up_stays_after_a_kill() {
+    let mut server = Server::start_with(&["--workers", "2"]);
+    let mut client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE sale (id int PRIMARY KEY, item text);
+         CREATE TABLE cost (item text PRIMARY KEY, price int);
+         CREATE MATERIALIZED VIEW priced AS
+             SELECT s.id, c.price FROM sale s JOIN cost FOR SYSTEM_TIME AS OF PROCTIME() c ON s.item = c.item",
+    )
+    .await;
+    for sql in [
+        "INSERT INTO cost VALUES ('tea', 1)",
+        "INSERT INTO sale VALUES (1, 'tea')",
+        "UPDATE cost SET price = 2",
+        "INSERT INTO sale VALUES (2, 'tea')",
+    ] {
+        run(&client, sql).await;
+    }
+    assert_eq!(sorted(&client, "SELECT * FROM priced").await, ["1|1", "2|2"]);
+    server.crash_and_restart();
+    client = server.connect().await;
+    assert_eq!(sorted(&client, "SELECT * FROM priced").await, ["1|1", "2|2"]);
+}
