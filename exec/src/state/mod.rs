@@ -9,6 +9,7 @@
 //!   RowStore    slot → row, one typed arena a column
 //!   SortKeys    slot → ORDER BY key, compared as one 128-bit number
 //!   RowList     slots in order, in blocks
+//!   TimeIndex   time → groups, slots, … that wait for it
 //!   ByteArena   slot → bytes, in blocks, with garbage reclaimed
 //! ```
 
@@ -20,6 +21,7 @@ mod row_list;
 mod row_store;
 mod sort_keys;
 mod stored_column;
+mod time_index;
 
 pub use byte_arena::ByteArena;
 pub use hash_index::HashIndex;
@@ -28,6 +30,7 @@ pub use row_list::{Place, RowList};
 pub use row_store::RowStore;
 pub use sort_keys::SortKeys;
 pub use stored_column::can_store;
+pub use time_index::TimeIndex;
 
 /// "No id", "no slot": the end of a chain.
 pub const NONE: u32 = u32::MAX;

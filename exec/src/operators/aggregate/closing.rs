@@ -1,15 +1,13 @@
 //! Groups that end: those of windows, and of other functions of a time column that has a watermark.
 //!
 //! No row of a group whose time lies behind the watermark comes any more. So it is forgotten, in memory and on disk;
-//! what was emitted of it stays as it is. Groups are found by their time in a list for each of the times there are; a
-//! group may be in a list twice when it has come and gone and come again.
-
-use std::collections::BTreeMap;
+//! what was emitted of it stays as it is.
 
 use arrow::array::Array;
 use weir_common::Result;
 
 use super::{Aggregate, DIRTY};
+use crate::state::TimeIndex;
 use crate::state::native::int_values;
 
 /// When the groups of an aggregate end.
@@ -18,13 +16,13 @@ pub(super) struct Closing {
     column: usize,
     /// Groups of an earlier time have ended.
     pub watermark: i64,
-    by_time: BTreeMap<i64, Vec<u32>>,
+    by_time: TimeIndex<u32>,
 }
 
 impl Closing {
     /// By the group column at this position.
     pub fn by(column: usize) -> Closing {
-        Closing { column, watermark: i64::MIN, by_time: BTreeMap::new() }
+        Closing { column, watermark: i64::MIN, by_time: TimeIndex::default() }
     }
 
     /// No group is left.
@@ -34,7 +32,7 @@ impl Closing {
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.by_time.values().map(|ids| ids.capacity() * size_of::<u32>() + size_of::<Vec<u32>>()).sum()
+        self.by_time.memory_bytes()
     }
 }
 
@@ -53,38 +51,17 @@ impl Aggregate {
     /// Notes the time of groups. A group without a time never ends.
     pub(super) fn note_groups(&mut self, ids: &[u32]) -> Result<()> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
-        let times = &self.keys.gather(ids)?[closing.column];
-        let values = int_values(times)?;
-        let mut last: Option<(i64, Vec<u32>)> = None;
-        for (row, id) in ids.iter().enumerate().filter(|(row, _)| times.is_valid(*row)) {
-            match &mut last {
-                Some((time, list)) if *time == values[row] => list.push(*id),
-                _ => {
-                    if let Some((time, list)) = last.take() {
-                        closing.by_time.entry(time).or_default().extend(list);
-                    }
-                    last = Some((values[row], vec![*id]));
-                }
-            }
-        }
-        if let Some((time, list)) = last {
-            closing.by_time.entry(time).or_default().extend(list);
-        }
-        Ok(())
+        closing.by_time.add_all(&self.keys.gather(ids)?[closing.column], ids)
     }
 
     /// Forgets the groups that have ended.
     pub(super) fn close_groups(&mut self) -> Result<()> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
-        let open = closing.by_time.split_off(&closing.watermark);
-        let ended = std::mem::replace(&mut closing.by_time, open);
-        if ended.is_empty() {
+        let ids = closing.by_time.take_before(closing.watermark);
+        if ids.is_empty() {
             return Ok(());
         }
         let (column, watermark) = (closing.column, closing.watermark);
-        let mut ids: Vec<u32> = ended.into_values().flatten().collect();
-        ids.sort_unstable();
-        ids.dedup();
         // An id may have gone to another group, which has not ended.
         let times = &self.keys.gather(&ids)?[column];
         let values = int_values(times)?;

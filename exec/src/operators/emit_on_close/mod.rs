@@ -11,8 +11,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use weir_common::change::record_batch;
@@ -22,6 +20,7 @@ use super::ordered_rows::OrderedRows;
 use super::{BATCH_ROWS, positional_schema};
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateWriter};
 use crate::spec::{NodeSpec, OperatorSpec, SortColumn};
+use crate::state::TimeIndex;
 use crate::state::native::int_values;
 
 /// The operator at the end of a view that shows final rows only.
@@ -31,7 +30,7 @@ pub struct EmitOnClose {
     schema: SchemaRef,
     rows: OrderedRows,
     /// Rows by their time; some may have gone, or be in a list twice.
-    by_time: BTreeMap<i64, Vec<u32>>,
+    by_time: TimeIndex<u32>,
     /// Final rows that are still to be emitted, with how often each is there.
     closed: Vec<(u32, u64)>,
 }
@@ -48,28 +47,19 @@ impl EmitOnClose {
             watermark: i64::MIN,
             schema: positional_schema(&spec.output),
             rows: OrderedRows::new(partition, &order, &spec.inputs[0])?,
-            by_time: BTreeMap::new(),
+            by_time: TimeIndex::default(),
             closed: Vec::new(),
         })
     }
 
     /// Notes the time of rows.
     fn note(&mut self, slots: &[u32]) -> Result<()> {
-        let times = self.rows.rows.gather(self.time, slots)?;
-        let values = int_values(&times)?;
-        for (row, slot) in slots.iter().enumerate().filter(|(row, _)| times.is_valid(*row)) {
-            self.by_time.entry(values[row]).or_default().push(*slot);
-        }
-        Ok(())
+        self.by_time.add_all(&self.rows.rows.gather(self.time, slots)?, slots)
     }
 
     /// Takes the rows whose time is over.
     fn close(&mut self) -> Result<()> {
-        let open = self.by_time.split_off(&self.watermark);
-        let mut ended: Vec<u32> =
-            std::mem::replace(&mut self.by_time, open).into_values().flatten().collect();
-        ended.sort_unstable();
-        ended.dedup();
+        let mut ended = self.by_time.take_before(self.watermark);
         ended.retain(|slot| self.rows.copies(*slot)[1] > 0);
         let times = self.rows.rows.gather(self.time, &ended)?;
         let values = int_values(&times)?;
@@ -129,7 +119,6 @@ impl Operator for EmitOnClose {
     }
 
     fn memory_bytes(&self) -> usize {
-        let listed = self.by_time.values().map(|slots| slots.capacity() * 4 + size_of::<Vec<u32>>());
-        self.rows.memory_bytes() + listed.sum::<usize>() + self.closed.capacity() * 16
+        self.rows.memory_bytes() + self.by_time.memory_bytes() + self.closed.capacity() * 16
     }
 }

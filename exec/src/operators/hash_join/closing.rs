@@ -5,33 +5,30 @@
 //! `a = b = 0`. A row is noted under its time when it comes, with its number, by which it is known later that the slot is
 //! still that row's.
 
-use std::collections::BTreeMap;
-
-use arrow::array::Array;
 use weir_common::Result;
 
 use super::HashJoin;
 use super::layout::Place;
 use crate::spec::RowClosing;
-use crate::state::native::int_values;
+use crate::state::TimeIndex;
 
 /// When the rows of a side are forgotten.
 pub(super) struct Closing {
     by: RowClosing,
     pub watermark: i64,
     /// Slots and numbers of rows by their time.
-    by_time: BTreeMap<i64, Vec<(u32, u64)>>,
+    by_time: TimeIndex<(u32, u64)>,
 }
 
 impl Closing {
     /// By a column of the side.
     pub fn of(by: RowClosing) -> Closing {
-        Closing { by, watermark: i64::MIN, by_time: BTreeMap::new() }
+        Closing { by, watermark: i64::MIN, by_time: TimeIndex::default() }
     }
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.by_time.values().map(|rows| rows.capacity() * 16 + size_of::<Vec<(u32, u64)>>()).sum()
+        self.by_time.memory_bytes()
     }
 }
 
@@ -47,11 +44,7 @@ impl HashJoin {
                 self.keys.gather(&ids)?[key].clone()
             }
         };
-        let values = int_values(&times)?;
-        for (at, row) in rows.iter().enumerate().filter(|(at, _)| times.is_valid(*at)) {
-            closing.by_time.entry(values[at]).or_default().push(*row);
-        }
-        Ok(())
+        closing.by_time.add_all(&times, rows)
     }
 
     /// Forgets the rows whose time is over.
@@ -59,12 +52,10 @@ impl HashJoin {
         for side in 0..2 {
             let Some(closing) = &mut self.closing[side] else { continue };
             let until = closing.watermark.saturating_sub(closing.by.keep_micros);
-            let open = closing.by_time.split_off(&until);
-            let ended = std::mem::replace(&mut closing.by_time, open);
-            if ended.is_empty() {
+            let rows = closing.by_time.take_before(until);
+            if rows.is_empty() {
                 continue;
             }
-            let rows: Vec<(u32, u64)> = ended.into_values().flatten().collect();
             let ids = self.sides[side].forget(&rows, &self.keys)?;
             self.residence.forgotten(&ids, self.keys.id_bound());
         }

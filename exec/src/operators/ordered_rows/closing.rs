@@ -1,11 +1,10 @@
 //! Partitions that end, by a column with a watermark: as the groups of an aggregate, they are forgotten.
 
-use std::collections::BTreeMap;
-
 use arrow::array::Array;
 use weir_common::Result;
 
 use super::OrderedRows;
+use crate::state::TimeIndex;
 use crate::state::native::int_values;
 
 /// When the partitions of an input end.
@@ -14,7 +13,7 @@ pub(super) struct Closing {
     column: usize,
     watermark: i64,
     /// Partitions by their time; one that went and came again may be there twice.
-    by_time: BTreeMap<i64, Vec<u32>>,
+    by_time: TimeIndex<u32>,
     /// Whether a partition is there.
     is_noted: Vec<bool>,
 }
@@ -22,7 +21,7 @@ pub(super) struct Closing {
 impl Closing {
     /// By the partition column at this position.
     pub fn by(column: usize) -> Closing {
-        Closing { column, watermark: i64::MIN, by_time: BTreeMap::new(), is_noted: Vec::new() }
+        Closing { column, watermark: i64::MIN, by_time: TimeIndex::default(), is_noted: Vec::new() }
     }
 
     /// A partition is gone.
@@ -34,9 +33,7 @@ impl Closing {
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        let listed =
-            self.by_time.values().map(|ids| ids.capacity() * size_of::<u32>() + size_of::<Vec<u32>>());
-        listed.sum::<usize>() + self.is_noted.capacity()
+        self.by_time.memory_bytes() + self.is_noted.capacity()
     }
 }
 
@@ -54,22 +51,13 @@ impl OrderedRows {
         closing.is_noted.resize(self.lists.len(), false);
         let is_new = |id: &u32| !std::mem::replace(&mut closing.is_noted[*id as usize], true);
         let new: Vec<u32> = self.touched.partitions.iter().copied().filter(is_new).collect();
-        let times = &self.partitions.gather(&new)?[closing.column];
-        let values = int_values(times)?;
-        for (row, id) in new.iter().enumerate().filter(|(row, _)| times.is_valid(*row)) {
-            closing.by_time.entry(values[row]).or_default().push(*id);
-        }
-        Ok(())
+        closing.by_time.add_all(&self.partitions.gather(&new)?[closing.column], &new)
     }
 
     /// Forgets the rows of partitions that have ended; whether there were any.
     pub(super) fn forget_ended(&mut self) -> Result<bool> {
         let Some(closing) = &mut self.closing else { return Ok(false) };
-        let open = closing.by_time.split_off(&closing.watermark);
-        let mut ended: Vec<u32> =
-            std::mem::replace(&mut closing.by_time, open).into_values().flatten().collect();
-        ended.sort_unstable();
-        ended.dedup();
+        let ended = closing.by_time.take_before(closing.watermark);
         if ended.is_empty() {
             return Ok(false);
         }

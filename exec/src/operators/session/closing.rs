@@ -2,11 +2,10 @@
 //!
 //! The watermark that the operator is told is that of a last row: a gap behind the time's own.
 
-use std::collections::BTreeMap;
-
 use weir_common::{Error, Result};
 
 use super::Session;
+use crate::state::TimeIndex;
 
 /// When the first sessions of partitions end.
 #[derive(Default)]
@@ -14,13 +13,13 @@ pub(super) struct Closing {
     /// Sessions whose last row is before it have ended; `None` without a watermark: then nothing is noted.
     pub watermark: Option<i64>,
     /// Partitions by the last time of their first session, as it was when they were noted.
-    by_last: BTreeMap<i64, Vec<u32>>,
+    by_last: TimeIndex<u32>,
 }
 
 impl Closing {
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.by_last.values().map(|ids| ids.capacity() * size_of::<u32>() + size_of::<Vec<u32>>()).sum()
+        self.by_last.memory_bytes()
     }
 }
 
@@ -29,7 +28,7 @@ impl Session {
     pub(super) fn note_first_sessions(&mut self, partitions: &[u32]) -> Result<()> {
         for partition in partitions {
             if let Some((last, _)) = self.first_session(*partition)? {
-                self.closing.by_last.entry(last).or_default().push(*partition);
+                self.closing.by_last.add(last, *partition);
             }
         }
         Ok(())
@@ -38,15 +37,10 @@ impl Session {
     /// Forgets the sessions that have ended.
     pub(super) fn close_sessions(&mut self) -> Result<()> {
         let Some(watermark) = self.closing.watermark else { return Ok(()) };
-        let open = self.closing.by_last.split_off(&watermark);
-        let mut ended: Vec<u32> =
-            std::mem::replace(&mut self.closing.by_last, open).into_values().flatten().collect();
-        ended.sort_unstable();
-        ended.dedup();
-        for partition in ended {
+        for partition in self.closing.by_last.take_before(watermark) {
             while let Some((last, rows)) = self.first_session(partition)? {
                 if last >= watermark {
-                    self.closing.by_last.entry(last).or_default().push(partition);
+                    self.closing.by_last.add(last, partition);
                     break;
                 }
                 rows.iter().for_each(|row| self.rows.forget(*row));
