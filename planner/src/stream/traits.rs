@@ -73,6 +73,16 @@ impl Distribution {
 }
 
 impl Traits {
+    /// Columns of the first `width` by which equal rows are on one worker: those they are placed by, or else what
+    /// identifies them.
+    pub fn placement(&self, width: usize) -> Vec<usize> {
+        match &self.distribution {
+            Distribution::ByKey(columns) => columns.clone(),
+            Distribution::Single => Vec::new(),
+            Distribution::Any => self.key.clone().unwrap_or_else(|| (0..width).collect()),
+        }
+    }
+
     /// The traits of a node's output, from the node and its inputs' traits.
     pub fn derive(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> Traits {
         Traits {

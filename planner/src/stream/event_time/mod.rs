@@ -25,7 +25,6 @@ use weir_exec::spec::WindowCall;
 use self::join_times::JoinTimes;
 use crate::stream::plan::{StreamNode, StreamPlan};
 use crate::stream::scalar::columns_read;
-use crate::stream::traits::Distribution;
 
 /// An output column that has a watermark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -235,11 +234,7 @@ pub fn emit_on_close(rows: StreamPlan) -> Result<StreamPlan> {
             ));
     };
     let rows = if may_be_late(&rows) { late_filter(rows, time, watermark) } else { rows };
-    let partition = match &rows.traits.distribution {
-        Distribution::ByKey(columns) => columns.clone(),
-        Distribution::Single => Vec::new(),
-        Distribution::Any => rows.traits.key.clone().unwrap_or_else(|| (0..rows.columns.len()).collect()),
-    };
+    let partition = rows.traits.placement(rows.columns.len());
     let columns = rows.columns.clone();
     Ok(StreamPlan::new(StreamNode::EmitOnClose { partition, time }, vec![rows], columns))
 }

@@ -18,7 +18,6 @@ use weir_exec::functions::length_micros;
 use crate::rules::merge_calc;
 use crate::stream::lower::lower_expr;
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
-use crate::stream::traits::Distribution;
 use crate::stream::unsupported::{self, is_now};
 
 /// A bound of the time in which a row shows.
@@ -176,11 +175,7 @@ fn with_moments(
     };
     let (from, until) = (add(from, "shows from")?, add(until, "shows until")?);
     let input = merge_calc::calc(input, None, exprs, columns);
-    let partition = match &input.traits.distribution {
-        Distribution::ByKey(columns) => columns.clone(),
-        Distribution::Single => Vec::new(),
-        Distribution::Any => input.traits.key.clone().unwrap_or_else(|| (0..width).collect()),
-    };
+    let partition = input.traits.placement(width);
     if let Some(column) = input.columns.iter().find(|column| !weir_exec::state::can_store(&column.ty)) {
         return Err(Error::unsupported(format!(
             "a comparison with now() over a column of type {}",
