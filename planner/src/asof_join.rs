@@ -9,7 +9,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::common::{DFSchemaRef, JoinType, Result as DfResult, internal_err};
@@ -18,7 +17,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use weir_exec::spec::Nearest;
 
 /// A join of each left row with one right row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AsofJoin {
     pub left: LogicalPlan,
     pub right: LogicalPlan,
@@ -129,22 +128,8 @@ impl UserDefinedLogicalNodeCore for AsofJoin {
     }
 }
 
-impl PartialEq for AsofJoin {
-    fn eq(&self, other: &AsofJoin) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for AsofJoin {}
-
 impl PartialOrd for AsofJoin {
     fn partial_cmp(&self, other: &AsofJoin) -> Option<Ordering> {
         self.parts().partial_cmp(&other.parts())
-    }
-}
-
-impl Hash for AsofJoin {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
     }
 }

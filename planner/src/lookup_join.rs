@@ -5,7 +5,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::common::tree_node::Transformed;
@@ -18,7 +17,7 @@ use weir_common::Result;
 use weir_exec::error::from_datafusion;
 
 /// A join of each left row with right rows of one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LookupJoin {
     pub left: LogicalPlan,
     pub right: LogicalPlan,
@@ -123,22 +122,8 @@ impl UserDefinedLogicalNodeCore for LookupJoin {
     }
 }
 
-impl PartialEq for LookupJoin {
-    fn eq(&self, other: &LookupJoin) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for LookupJoin {}
-
 impl PartialOrd for LookupJoin {
     fn partial_cmp(&self, other: &LookupJoin) -> Option<Ordering> {
         self.parts().partial_cmp(&other.parts())
-    }
-}
-
-impl Hash for LookupJoin {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
     }
 }
