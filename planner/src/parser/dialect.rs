@@ -173,9 +173,10 @@ fn ends_view_query(parser: &Parser) -> bool {
         matches!(token, Token::Word(word) if word.quote_style.is_none()
             && words.iter().any(|w| word.value.eq_ignore_ascii_case(w)))
     };
-    let [next] = parser.peek_tokens_ref();
+    let [next, second] = parser.peek_tokens_ref();
     let last = &parser.get_current_token().token;
-    is(last, &["EMIT"]) && is(&next.token, &["ON", "FINAL", "CHANGES"])
+    let on_close = is(&next.token, &["ON"]) && is(&second.token, &["WINDOW"]);
+    is(last, &["EMIT"]) && (on_close || is(&next.token, &["FINAL", "CHANGES"]))
         || is(last, &["LATE"]) && is(&next.token, &["INTO"])
 }
 
