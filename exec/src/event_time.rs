@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
+use weir_common::text::civil::is_finite;
 use weir_common::{Error, ObjectId, Result};
 
 use crate::compile::{CompiledExpr, compile};
@@ -157,10 +158,11 @@ fn first_value(column: ArrayRef) -> Option<i64> {
     (!column.is_empty() && column.is_valid(0)).then(|| int_values(&column).ok()?.first().copied())?
 }
 
-/// The greatest value of a time column in the rows that `keep` names.
+/// The greatest value of a time column in the rows that `keep` names. Infinity says nothing of how far time has come.
 pub fn greatest(column: &ArrayRef, keep: impl Fn(usize) -> bool) -> Option<i64> {
     let values = int_values(column).ok()?;
-    (0..column.len()).filter(|row| column.is_valid(*row) && keep(*row)).map(|row| values[row]).max()
+    let rows = (0..column.len()).filter(|row| column.is_valid(*row) && keep(*row));
+    rows.map(|row| values[row]).filter(|time| is_finite(*time)).max()
 }
 
 /// Which values of a time column lie behind a watermark; NULL does not.

@@ -100,7 +100,10 @@ impl State {
     /// The first moment of the clock, in microseconds, at which a job that has caught up has something to do.
     pub fn next_deadline(&self) -> Option<i64> {
         let waits = |entry: &&JobEntry| {
-            entry.state == JobState::Running && entry.paused.is_none() && entry.is_caught_up()
+            entry.job.reads_clock()
+                && entry.state == JobState::Running
+                && entry.paused.is_none()
+                && entry.is_caught_up()
         };
         self.jobs.values().filter(waits).filter_map(|entry| entry.job.next_deadline()).min()
     }

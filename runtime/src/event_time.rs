@@ -35,12 +35,14 @@ impl History {
 
     /// The value at the end of `epoch`.
     pub fn at(&self, epoch: Epoch) -> Option<i64> {
-        self.0.iter().rev().find(|(at, _)| *at <= epoch).map(|(_, value)| *value)
+        let after = self.0.partition_point(|(at, _)| *at <= epoch);
+        self.0.get(after.checked_sub(1)?).map(|(_, value)| *value)
     }
 
     /// The changes after one epoch and before another.
     pub fn between(&self, after: Epoch, before: Epoch) -> impl Iterator<Item = (Epoch, i64)> + '_ {
-        self.0.iter().copied().filter(move |(at, _)| *at > after && *at < before)
+        let first = self.0.partition_point(|(at, _)| *at <= after);
+        self.0.range(first..).copied().take_while(move |(at, _)| *at < before)
     }
 
     /// The value now.
