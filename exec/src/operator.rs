@@ -134,6 +134,8 @@ pub struct OpenContext<'a> {
     pub restored: bool,
     /// Where durable state is read again that the operator let go of ([`Operator::shed`]).
     pub durable: Arc<dyn StateLookup>,
+    /// The watermark as of the state that is there; [`Operator::on_watermark`] is told it too.
+    pub watermark: Option<i64>,
     /// The rows of a [`SharedSide`](crate::spec::SharedSide), as of the state that is there.
     pub shared: Option<Arc<dyn SharedRows>>,
 }

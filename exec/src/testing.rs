@@ -222,6 +222,7 @@ pub struct Harness {
     shared: SharedChanges,
     /// Whether the last checkpoint becomes durable with the next one.
     is_held: bool,
+    watermark: Option<i64>,
 }
 
 impl Harness {
@@ -239,6 +240,7 @@ impl Harness {
             output: Vec::new(),
             shared: SharedChanges::default(),
             is_held: false,
+            watermark: None,
         };
         harness.open(workers)?;
         Ok(harness)
@@ -265,6 +267,7 @@ impl Harness {
 
     /// Event time has come this far with the current epoch.
     pub fn advance(&mut self, watermark: i64) {
+        self.watermark = Some(watermark);
         self.operators.iter_mut().for_each(|operator| operator.on_watermark(watermark));
     }
 
@@ -321,7 +324,9 @@ impl Harness {
             let durable: Arc<dyn StateLookup> = self.durable.clone();
             let restored = self.restored;
             let shared = self.shared.looked_up(&self.spec, self.epoch.previous());
-            operator.open(&OpenContext { worker, workers, state: &state, restored, durable, shared })?;
+            let watermark = self.watermark.filter(|_| restored);
+            let state: &dyn StateReader = &state;
+            operator.open(&OpenContext { worker, workers, state, restored, durable, watermark, shared })?;
             self.operators.push(operator);
         }
         Ok(())

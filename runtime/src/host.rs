@@ -47,9 +47,14 @@ impl Watched {
         Watched { watermark, last: None }
     }
 
+    /// The watermark, given these event times.
+    pub fn at(&self, clock: &EventClock) -> Option<i64> {
+        self.watermark.evaluate(&|time| clock.at(time))
+    }
+
     /// The watermark, if it has advanced.
     pub fn advanced(&mut self, clock: &EventClock) -> Option<i64> {
-        let now = self.watermark.evaluate(&|time| clock.at(time))?;
+        let now = self.at(clock)?;
         let advanced = self.last.is_none_or(|last| last < now);
         self.last = self.last.max(Some(now));
         advanced.then_some(now)

@@ -356,10 +356,11 @@ impl Job {
         workers: usize,
         state: &'a dyn StateReader,
         durable: Arc<dyn StateLookup>,
+        watermark: Option<i64>,
         shared: Option<Arc<dyn SharedRows>>,
     ) -> OpenContext<'a> {
         let worker = weir_common::WorkerId(worker);
-        OpenContext { worker, workers, state, restored: self.start.has_state(), durable, shared }
+        OpenContext { worker, workers, state, restored: self.start.has_state(), durable, watermark, shared }
     }
 }
 

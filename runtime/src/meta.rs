@@ -74,6 +74,8 @@ pub struct BackfillRecord {
     pub unread: Vec<Unread>,
     pub counters: Counters,
     pub read: SnapshotRead,
+    /// Event times of what was read of sources.
+    pub marks: Vec<Mark>,
 }
 
 /// What a job has read of its inputs' snapshots.

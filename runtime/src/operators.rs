@@ -40,9 +40,11 @@ pub fn build_host(
 ) -> Result<FragmentHost> {
     let local = |node: usize| fragment.nodes.binary_search(&node).unwrap_or(0);
     let mut nodes: Vec<HostNode> = Vec::new();
+    let clock = EventClock::of(&job.start.marks);
     for node in &fragment.nodes {
-        let operator = open_operator(engine, job, *node, worker)?;
         let watermark = job.graph.nodes[*node].watermark.as_ref().map(watched).transpose()?;
+        let known = watermark.as_ref().and_then(|watched| watched.at(&clock));
+        let operator = open_operator(engine, job, *node, worker, known)?;
         nodes.push(HostNode { operator, consumers: Vec::new(), watermark });
     }
     for node in &fragment.nodes {
@@ -63,7 +65,6 @@ pub fn build_host(
     let watermarks = job.graph.watermarks.iter().filter(|_| is_last);
     let watermarks = watermarks.map(|(column, watermark)| Ok((*column, watched(watermark)?)));
     let watermarks = watermarks.collect::<Result<_>>()?;
-    let clock = EventClock::of(&job.start.marks);
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
     let start = Moment::start_of(job.start.first_epoch());
     Ok(FragmentHost::new(nodes, inputs, start, job.start.beginning).at_event_time(clock, watermarks))
@@ -73,7 +74,13 @@ fn watched(watermark: &WatermarkExpr) -> Result<Watched> {
     Ok(Watched::new(Watermark::new(watermark)?))
 }
 
-fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Result<Box<dyn Operator>> {
+fn open_operator(
+    engine: &Engine,
+    job: &Job,
+    node: usize,
+    worker: usize,
+    watermark: Option<i64>,
+) -> Result<Box<dyn Operator>> {
     let graph_node = &job.graph.nodes[node];
     let mut operator = build(&node_spec(job, graph_node))?;
     let workers = engine.config.workers;
@@ -81,7 +88,7 @@ fn open_operator(engine: &Engine, job: &Job, node: usize, worker: usize) -> Resu
     let durable = Arc::new(DurableState { backend, job: job.id, operator: graph_node.id });
     let shared = TableRows::of_node(job, node)?;
     with_state(engine, job, graph_node.id, worker, |state| {
-        operator.open(&job.open_context(worker, workers, state, durable, shared))
+        operator.open(&job.open_context(worker, workers, state, durable, watermark, shared))
     })?;
     Ok(operator)
 }

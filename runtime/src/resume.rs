@@ -38,6 +38,7 @@ pub fn record_of(engine: &Engine, job: &Job) -> Option<BackfillRecord> {
         unread: job.inputs.iter().map(|input| input.remaining.now()).collect(),
         counters: job.metrics.counters(),
         read: job.backfill.read(),
+        marks: job.split_times.at(job.start.epoch),
     })
 }
 

@@ -91,7 +91,7 @@ pub fn register_resumed(
     record: BackfillRecord,
 ) -> Result<()> {
     let epoch = state.committed;
-    let BackfillRecord { epoch: after, unread, counters, read } = record;
+    let BackfillRecord { epoch: after, unread, counters, read, marks } = record;
     let inputs = resolve_inputs(&graph, state, |input, _| unread[input].clone())?;
     let output = resolve_output(engine, state, &graph, None, Epoch::ZERO, epoch)?;
     let start = Start {
@@ -101,6 +101,8 @@ pub fn register_resumed(
         ..Start::at(epoch, Beginning::Resumed { after })
     };
     let job = register_start(engine, state, graph, inputs, output, (start, counters))?;
+    // They count when the snapshot is through, as if it had been read at once.
+    marks.into_iter().for_each(|mark| job.report_source_mark(0, epoch, mark));
     tracing::info!(job = %job.graph.name, rows = job.backfill.rows_done(), "goes on with a backfill");
     Ok(())
 }

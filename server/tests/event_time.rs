@@ -345,3 +345,22 @@ async fn what_was_looked_up_stays_after_a_kill() {
     client = server.connect().await;
     assert_eq!(sorted(&client, "SELECT * FROM priced").await, ["1|1", "2|2"]);
 }
+
+/// In a transaction block everything is there at once; infinity is no time; EMIT is a name where nothing else follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_infinity_and_aliases() {
+    let server = Server::start_with(&["--workers", "2"]);
+    let client = server.connect().await;
+    run(&client, "BEGIN").await;
+    run(&client, TABLES).await;
+    run(&client, &format!("CREATE MATERIALIZED VIEW done AS {FINAL} EMIT ON WINDOW CLOSE")).await;
+    run(&client, "INSERT INTO ev VALUES (1, '2024-05-01 10:00:00', 1), (2, 'infinity', 2)").await;
+    run(&client, "COMMIT").await;
+    run(&client, "INSERT INTO ev VALUES (1, '2024-05-01 10:00:30', 1), (1, '-infinity', 2)").await;
+    assert!(rows(&client, "SELECT * FROM done WHERE k = 1 AND window_start > '-infinity'").await.is_empty());
+    run(&client, "INSERT INTO ev VALUES (1, '2024-05-01 10:02:00', 1)").await;
+    let minute = "SELECT n FROM done WHERE window_start = '2024-05-01 10:00:00'";
+    assert_eq!(rows(&client, minute).await, ["2"]);
+    let joined = "SELECT count(*) FROM ev JOIN ev emit ON ev.ts = emit.ts";
+    assert_eq!(rows(&client, joined).await, ["5"]);
+}

@@ -14,8 +14,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
@@ -26,6 +24,7 @@ use super::ordered_rows::OrderedRows;
 use super::{BATCH_ROWS, positional_schema};
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateWriter};
 use crate::spec::{NodeSpec, OperatorSpec};
+use crate::state::TimeIndex;
 use crate::state::native::int_values;
 
 /// The operator of a comparison with now().
@@ -39,7 +38,7 @@ pub struct TemporalFilter {
     before: i64,
     now: i64,
     /// Rows by the moments that they wait for; some may have gone, or be there twice.
-    moments: BTreeMap<i64, Vec<u32>>,
+    moments: TimeIndex<u32>,
     /// Rows that may show differently than before, while they are worked off.
     changed: Option<Vec<u32>>,
 }
@@ -61,7 +60,7 @@ impl TemporalFilter {
             rows: OrderedRows::new(partition, &[], &spec.inputs[0])?,
             before: i64::MIN,
             now: i64::MIN,
-            moments: BTreeMap::new(),
+            moments: TimeIndex::default(),
             changed: None,
         })
     }
@@ -94,7 +93,7 @@ impl TemporalFilter {
     fn note(&mut self, slots: &[u32]) -> Result<()> {
         for (slot, (from, until)) in slots.iter().zip(self.spans_of(slots)?) {
             let next = if from > self.before { from } else { until };
-            self.moments.entry(next).or_default().push(*slot);
+            self.moments.add(next, *slot);
         }
         Ok(())
     }
@@ -102,11 +101,7 @@ impl TemporalFilter {
     /// The rows that may show differently than before the epoch.
     fn find_changed(&mut self) -> Result<Vec<u32>> {
         let mut changed = self.rows.touched_slots().to_vec();
-        let later = match self.now.checked_add(1) {
-            Some(after) => self.moments.split_off(&after),
-            None => BTreeMap::new(),
-        };
-        changed.extend(std::mem::replace(&mut self.moments, later).into_values().flatten());
+        changed.extend(self.moments.take_before(self.now.saturating_add(1)));
         changed.sort_unstable();
         changed.dedup();
         changed.retain(|slot| self.rows.copies(*slot) != [0, 0]);
@@ -133,7 +128,7 @@ impl TemporalFilter {
             }
         }
         for (slot, moment) in waiting {
-            self.moments.entry(moment).or_default().push(slot);
+            self.moments.add(moment, slot);
         }
         if !emitted.is_empty() {
             let columns = self.project.iter().map(|column| self.rows.rows.gather(*column, &emitted));
@@ -147,7 +142,11 @@ impl TemporalFilter {
 
 impl Operator for TemporalFilter {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
-        self.rows.restore(cx)
+        self.rows.restore(cx)?;
+        // Rows of a snapshot in steps are there before any time was told.
+        self.before = cx.watermark.unwrap_or(i64::MIN);
+        self.now = self.before;
+        self.note(&self.rows.live_rows())
     }
 
     fn on_batch(&mut self, _port: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow> {
@@ -172,12 +171,6 @@ impl Operator for TemporalFilter {
 
     fn on_watermark(&mut self, now: i64) {
         self.now = self.now.max(now);
-        // What was restored is as of the time that is told first.
-        if self.before == i64::MIN && self.rows.touched_slots().is_empty() {
-            self.before = self.now;
-            // Its columns were stored with the types they have.
-            let _ = self.note(&self.rows.live_rows());
-        }
     }
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
@@ -201,7 +194,7 @@ impl Operator for TemporalFilter {
     }
 
     fn next_deadline(&self) -> Option<i64> {
-        self.moments.keys().next().copied()
+        self.moments.first()
     }
 
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
@@ -209,7 +202,6 @@ impl Operator for TemporalFilter {
     }
 
     fn memory_bytes(&self) -> usize {
-        let noted = self.moments.values().map(|slots| slots.capacity() * 4 + size_of::<Vec<u32>>());
-        self.rows.memory_bytes() + noted.sum::<usize>()
+        self.rows.memory_bytes() + self.moments.memory_bytes()
     }
 }

@@ -87,3 +87,20 @@ fn the_output_is_what_shows_now() {
         assert_eq!(harness.state.entries.len(), 0, "seed {seed}: nothing waits any more");
     }
 }
+
+/// A snapshot in steps: a restart before any time was told goes on as if there had been none.
+#[test]
+fn rows_that_were_read_before_the_first_time_come_and_go_too() {
+    for (from, until) in [(true, true), (false, true), (true, false)] {
+        let mut harness = harness(from, until, 2);
+        harness.push(0, &changes("+ 1 5 20\n+ 2 15 30", &TYPES).unwrap()).unwrap();
+        harness.end_epoch().unwrap();
+        harness.restart(1).unwrap();
+        harness.push(0, &changes("+ 3 0 50", &TYPES).unwrap()).unwrap();
+        harness.advance(25);
+        harness.end_epoch().unwrap();
+        let shown = if until { "+ 2 15\n+ 3 0" } else { "+ 1 5\n+ 2 15\n+ 3 0" };
+        let shown = changes(shown, &[INT, INT]).unwrap();
+        assert_eq!(net(&harness.output).unwrap(), net(&[shown]).unwrap(), "from {from}, until {until}");
+    }
+}
