@@ -153,6 +153,19 @@ fn rocks_backend_survives_reopening_and_its_snapshots_outlive_it() -> Result<()>
 }
 
 #[test]
+fn rocks_backend_takes_no_room_ahead_of_what_it_writes() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let backend = RocksBackend::open(dir.path(), CACHE_BYTES)?;
+    write(&backend, vec![put("a", "1")])?;
+    let files = std::fs::read_dir(dir.path()).expect("its folder");
+    let taken: u64 =
+        files.map(|file| file.and_then(|file| file.metadata()).expect("a file").blocks() * 512).sum();
+    assert!(taken < 1 << 20, "{taken} bytes");
+    Ok(())
+}
+
+#[test]
 fn a_damaged_rocks_file_is_corruption_that_names_it() -> Result<()> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let backend = RocksBackend::open(dir.path(), CACHE_BYTES)?;

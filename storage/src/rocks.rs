@@ -21,8 +21,6 @@ use crate::backend::{Keyspace, StateBackend, StateSnapshot, Write, WriteBatch};
 
 /// All write buffers together, at least and at most.
 const WRITE_BUFFERS_BYTES: std::ops::RangeInclusive<usize> = 4 << 20..=64 << 20;
-/// Room on the disk that the MANIFEST takes ahead; RocksDB's 4 MiB are many times what it grows to.
-const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 /// RocksDB's own log files in the folder are kept down to this many.
 const INFO_LOG_FILES: usize = 2;
 /// A read of at least this many entries is a scan and leaves the block cache alone.
@@ -58,14 +56,17 @@ impl RocksBackend {
         let tables = table_options(&Cache::new_lru_cache(memory_bytes.saturating_sub(buffers)));
         let families = Keyspace::ALL
             .map(|space| ColumnFamilyDescriptor::new(family_name(space), family_options(&tables, buffers)));
-        let rocks = DB::open_cf_descriptors(&database_options(buffers), &path, families)
-            .map_err(|error| translate(&path, "open", error))?;
+        let failed = |error| translate(&path, "open", error);
+        let options = database_options(buffers).map_err(failed)?;
+        let rocks = DB::open_cf_descriptors(&options, &path, families).map_err(failed)?;
         Ok(RocksBackend { database: Arc::new(Database { rocks, path }) })
     }
 }
 
-fn database_options(write_buffers: usize) -> Options {
-    let mut options = Options::default();
+fn database_options(write_buffers: usize) -> std::result::Result<Options, rocksdb::Error> {
+    // Files grow as they are written: one that takes the room of a write buffer ahead fills a small disk for a moment,
+    // in which commits find none.
+    let mut options = Options::default().get_options_from_string("allow_fallocate=false")?;
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
@@ -75,11 +76,10 @@ fn database_options(write_buffers: usize) -> Options {
     options.set_max_total_wal_size(2 * write_buffers as u64);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
-    options.set_manifest_preallocation_size(MANIFEST_AHEAD_BYTES);
     options.set_keep_log_file_num(INFO_LOG_FILES);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
-    options
+    Ok(options)
 }
 
 fn table_options(cache: &Cache) -> BlockBasedOptions {
