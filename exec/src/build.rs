@@ -11,6 +11,7 @@ use crate::operators::hash_join::HashJoin;
 use crate::operators::late_filter::LateFilter;
 use crate::operators::lookup_join::LookupJoin;
 use crate::operators::match_recognize::MatchRecognize;
+use crate::operators::proc_time::ProcTime;
 use crate::operators::session::{Session, are_sessions};
 use crate::operators::temporal_filter::TemporalFilter;
 use crate::operators::tolerant_calc::TolerantCalc;
@@ -26,7 +27,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::Calc { .. } | OperatorSpec::Aggregate { .. } | OperatorSpec::Unnest { .. } => 1,
         OperatorSpec::TopN { .. } | OperatorSpec::Window { .. } | OperatorSpec::TolerantCalc { .. } => 1,
         OperatorSpec::LateFilter { .. } | OperatorSpec::EmitOnClose { .. } => 1,
-        OperatorSpec::TemporalFilter { .. } => 1,
+        OperatorSpec::TemporalFilter { .. } | OperatorSpec::ProcTime => 1,
         OperatorSpec::MatchRecognize(_) => 1,
         OperatorSpec::HashJoin { .. } | OperatorSpec::AsofJoin(_) | OperatorSpec::LookupJoin(_) => 2,
         OperatorSpec::Union => spec.inputs.len(),
@@ -48,6 +49,7 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::LateFilter { column, letters } => {
             Box::new(LateFilter::new(*column, letters.as_ref(), &spec.inputs[0])?)
         }
+        OperatorSpec::ProcTime => Box::new(ProcTime::new(&spec.output)),
         OperatorSpec::EmitOnClose { .. } => Box::new(EmitOnClose::new(spec)?),
         OperatorSpec::TemporalFilter { .. } => Box::new(TemporalFilter::new(spec)?),
         OperatorSpec::HashJoin { .. } => Box::new(HashJoin::new(spec)?),

@@ -1,7 +1,7 @@
 //! `Operator`: the streaming building block, synchronous, pushed into, free of timely and tokio.
 //!
 //! The host (in the runtime) gives an operator one epoch at a time:
-//! `open (on_batch* on_watermark? on_epoch_end checkpoint?)*`. Data of later epochs is kept back by the host. On a fresh job
+//! `open (on_epoch_begin? on_batch* on_watermark? on_epoch_end checkpoint?)*`. Data of later epochs is kept back by the host. On a fresh job
 //! the first epoch's `on_epoch_end` is delivered even if no row arrives, so that a global aggregate can emit
 //! its row. The contract: Σ output deltas = Q(Σ input deltas), for any batching of the input.
 
@@ -159,6 +159,10 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The current epoch, whose rows come next, was closed at this time in microseconds since 1970. Only a
+    /// [`ProcTime`](crate::spec::OperatorSpec::ProcTime) is told it.
+    fn on_epoch_begin(&mut self, _closed_micros: i64) {}
+
     /// Takes a batch of the current epoch.
     fn on_batch(&mut self, port: Port, batch: ChangeBatch, out: &mut Output) -> Result<Flow>;
 
@@ -190,6 +194,11 @@ pub trait Operator: Send {
 
     /// The moment of the clock, in microseconds since 1970, at which it has something to do even if no row comes.
     fn next_deadline(&self) -> Option<i64> {
+        None
+    }
+
+    /// The earliest time of what it forgets or emits when its watermark has passed that time.
+    fn first_time(&self) -> Option<i64> {
         None
     }
 

@@ -255,6 +255,8 @@ pub enum OperatorSpec {
         project: Vec<usize>,
         closing: Option<usize>,
     },
+    /// Each row with one more column: when its epoch was closed, a timestamp with time zone. Of rows that are only added.
+    ProcTime,
     /// Leaves out rows that event time has passed in a column.
     LateFilter { column: usize, letters: Option<Letters> },
     /// Rows that show from the moment in one column until that in another, by the clock. Output: the input's columns at

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use weir_common::change::record_batch;
 use weir_common::{ChangeBatch, Epoch, Error, Result};
-use weir_exec::event_time::EventTime;
+use weir_exec::event_time::{EventTime, Watermark};
 
 use crate::output::positional_schema;
 
@@ -195,6 +195,59 @@ impl SplitTimes {
         self.0.lock().values_mut().flatten().for_each(|history| history.forget_before(epoch));
     }
 }
+
+/// A watermark, and what it was when it was looked at last.
+pub struct Watched {
+    watermark: Watermark,
+    last: Option<i64>,
+    /// A time, and when the clock will have brought the watermark behind it.
+    passing: Option<(i64, i64)>,
+}
+
+impl Watched {
+    /// Not looked at yet.
+    pub fn new(watermark: Watermark) -> Watched {
+        Watched { watermark, last: None, passing: None }
+    }
+
+    /// The watermark, given these event times.
+    pub fn at(&self, clock: &EventClock) -> Option<i64> {
+        self.watermark.evaluate(&|time| clock.at(time))
+    }
+
+    /// The watermark, if it has advanced.
+    pub fn advanced(&mut self, clock: &EventClock) -> Option<i64> {
+        let now = self.at(clock)?;
+        let advanced = self.last.is_none_or(|last| last < now);
+        self.last = self.last.max(Some(now));
+        advanced.then_some(now)
+    }
+
+    /// The first moment of the clock at which the watermark lies behind `time`, if the clock alone brings it there.
+    pub fn passes(&mut self, time: i64, clock: &EventClock) -> Option<i64> {
+        if let Some((_, moment)) = self.passing.filter(|(of, _)| *of == time) {
+            return Some(moment);
+        }
+        let now = clock.at(EventTime::CLOCK)?;
+        let at = |moment| {
+            self.watermark.evaluate(&|of| if of == EventTime::CLOCK { Some(moment) } else { clock.at(of) })
+        };
+        let is_behind = |moment| at(moment).is_some_and(|watermark| watermark > time);
+        let ahead = (0..MICROS_AHEAD.ilog2()).map(|bit| now.saturating_add(1 << bit));
+        let last = ahead.into_iter().find(|moment| is_behind(*moment))?;
+        // As far ahead again as the one before it, which was not enough.
+        let (mut before, mut moment) = (now + (last - now) / 2, last);
+        while before + 1 < moment {
+            let middle = before + (moment - before) / 2;
+            if is_behind(middle) { moment = middle } else { before = middle }
+        }
+        self.passing = Some((time, moment));
+        Some(moment)
+    }
+}
+
+/// How far ahead a moment is looked for: three hundred years.
+const MICROS_AHEAD: i64 = 1 << 53;
 
 #[cfg(test)]
 mod tests {

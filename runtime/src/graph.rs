@@ -53,6 +53,13 @@ pub struct JobNode {
     pub watermark: Option<WatermarkExpr>,
 }
 
+impl JobNode {
+    /// Whether the operator is told when epochs were closed.
+    pub fn reads_epoch_time(&self) -> bool {
+        matches!(self.kind, JobNodeKind::Operator(OperatorSpec::ProcTime))
+    }
+}
+
 /// Where the last node's rows go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobOutput {

@@ -17,12 +17,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_common::{ChangeBatch, Result};
-use weir_exec::event_time::Watermark;
+use weir_common::{ChangeBatch, Epoch, Result};
 use weir_exec::operator::{Flow, Operator, Output, Port};
 use weir_exec::rejected::Rejected;
 
-use crate::event_time::{EventClock, Mark};
+use crate::event_time::{EventClock, Mark, Watched};
 use crate::job::Beginning;
 use crate::moment::Moment;
 
@@ -33,32 +32,8 @@ pub struct HostNode {
     pub consumers: Vec<(usize, Port)>,
     /// What it is told of event time.
     pub watermark: Option<Watched>,
-}
-
-/// A watermark, and what it was when it was looked at last.
-pub struct Watched {
-    watermark: Watermark,
-    last: Option<i64>,
-}
-
-impl Watched {
-    /// Not looked at yet.
-    pub fn new(watermark: Watermark) -> Watched {
-        Watched { watermark, last: None }
-    }
-
-    /// The watermark, given these event times.
-    pub fn at(&self, clock: &EventClock) -> Option<i64> {
-        self.watermark.evaluate(&|time| clock.at(time))
-    }
-
-    /// The watermark, if it has advanced.
-    pub fn advanced(&mut self, clock: &EventClock) -> Option<i64> {
-        let now = self.at(clock)?;
-        let advanced = self.last.is_none_or(|last| last < now);
-        self.last = self.last.max(Some(now));
-        advanced.then_some(now)
-    }
+    /// Whether it is told when the epoch was closed.
+    pub reads_epoch_time: bool,
 }
 
 /// Whether the host has work left that it could go on with at once.
@@ -80,6 +55,10 @@ pub trait HostSink {
     /// Rows that an operator left out under the job's ON ERROR policy.
     fn reject(&mut self, _moment: Moment, _rejected: Vec<Rejected>) -> Result<()> {
         Ok(())
+    }
+    /// When an epoch was closed, in microseconds since 1970.
+    fn closed_micros(&self, _epoch: Epoch) -> i64 {
+        0
     }
     /// So many rows came too late and were left out.
     fn late(&mut self, _rows: u64) {}
@@ -205,8 +184,14 @@ impl FragmentHost {
     }
 
     /// The first moment of the clock at which an operator has something to do.
-    pub fn next_deadline(&self) -> Option<i64> {
-        self.nodes.iter().filter_map(|node| node.operator.next_deadline()).min()
+    pub fn next_deadline(&mut self) -> Option<i64> {
+        let clock = &self.clock;
+        let of_node = |node: &mut HostNode| {
+            let passing = node.operator.first_time().zip(node.watermark.as_mut());
+            let passes = passing.and_then(|(first, watched)| watched.passes(first, clock));
+            node.operator.next_deadline().into_iter().chain(passes).min()
+        };
+        self.nodes.iter_mut().filter_map(of_node).min()
     }
 
     /// Bytes of state of all operators.
@@ -217,7 +202,9 @@ impl FragmentHost {
     /// Fills the work queue from the stash, the frontier and the declared checkpoints, in order of time.
     fn next_work(&mut self, sink: &mut dyn HostSink) -> bool {
         if let Some(batches) = self.stash.remove(&self.current) {
-            self.open = true;
+            if !std::mem::replace(&mut self.open, true) {
+                self.begin(sink);
+            }
             for (input, batch) in batches {
                 let (node, port) = self.inputs[input];
                 sink.taken(input, self.current, batch.len());
@@ -247,6 +234,16 @@ impl FragmentHost {
             return true;
         }
         self.enter_next()
+    }
+
+    /// Tells the time of the epoch whose rows come next.
+    fn begin(&mut self, sink: &dyn HostSink) {
+        let mut readers = self.nodes.iter_mut().filter(|node| node.reads_epoch_time).peekable();
+        if readers.peek().is_none() {
+            return;
+        }
+        let closed = sink.closed_micros(self.current.epoch());
+        readers.for_each(|node| node.operator.on_epoch_begin(closed));
     }
 
     /// With `current` through: takes a checkpoint that is due after it, or enters the next moment with rows.
@@ -330,7 +327,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, RecordBatch};
-    use weir_common::{ChangeBatch, Epoch};
+    use weir_common::ChangeBatch;
 
     use super::*;
 
@@ -391,7 +388,7 @@ mod tests {
     }
 
     fn node(operator: impl Operator + 'static, consumers: Vec<(usize, Port)>) -> HostNode {
-        HostNode { operator: Box::new(operator), consumers, watermark: None }
+        HostNode { operator: Box::new(operator), consumers, watermark: None, reads_epoch_time: false }
     }
 
     fn host(beginning: Beginning) -> FragmentHost {
@@ -471,7 +468,7 @@ mod tests {
     #[test]
     fn marks_make_an_epoch_and_are_told_before_its_end() {
         use weir_common::ObjectId;
-        use weir_exec::event_time::{EventTime, WatermarkExpr};
+        use weir_exec::event_time::{EventTime, Watermark, WatermarkExpr};
 
         let time = EventTime { object: ObjectId(7), column: 0 };
         let mark = |value| vec![Mark { time, split: String::new(), value }];

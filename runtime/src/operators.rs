@@ -11,10 +11,10 @@ use weir_exec::spec::NodeSpec;
 use weir_storage::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 
 use crate::engine::Engine;
-use crate::event_time::EventClock;
+use crate::event_time::{EventClock, Watched};
 use crate::fragments::Fragment;
 use crate::graph::{JobNode, JobNodeKind};
-use crate::host::{FragmentHost, HostNode, Watched};
+use crate::host::{FragmentHost, HostNode};
 use crate::job::{Job, Output};
 use crate::meta::{after_prefix, group_prefix};
 use crate::moment::Moment;
@@ -45,7 +45,8 @@ pub fn build_host(
         let watermark = job.graph.nodes[*node].watermark.as_ref().map(watched).transpose()?;
         let known = watermark.as_ref().and_then(|watched| watched.at(&clock));
         let operator = open_operator(engine, job, *node, worker, known)?;
-        nodes.push(HostNode { operator, consumers: Vec::new(), watermark });
+        let reads_epoch_time = job.graph.nodes[*node].reads_epoch_time();
+        nodes.push(HostNode { operator, consumers: Vec::new(), watermark, reads_epoch_time });
     }
     for node in &fragment.nodes {
         for (port, edge) in job.graph.nodes[*node].inputs.iter().enumerate() {
@@ -60,7 +61,7 @@ pub fn build_host(
         }
         open_letters(engine, job, worker)?;
         let operator = Box::new(output_node(engine, job, worker)?);
-        nodes.push(HostNode { operator, consumers: Vec::new(), watermark: None });
+        nodes.push(HostNode { operator, consumers: Vec::new(), watermark: None, reads_epoch_time: false });
     }
     let watermarks = job.graph.watermarks.iter().filter(|_| is_last);
     let watermarks = watermarks.map(|(column, watermark)| Ok((*column, watched(watermark)?)));

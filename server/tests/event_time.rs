@@ -320,6 +320,46 @@ async fn rows_come_and_go_with_the_clock() {
 }
 
 /// What a lookup join has found stays found, also when the server is killed right after the view was made.
+/// A table keeps when each row came; a view of a stream sees it in its epochs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processing_time_is_kept() {
+    let mut server = Server::start_with(&["--workers", "2"]);
+    let mut client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE seen (k int PRIMARY KEY, p AS PROCTIME(), WATERMARK FOR p AS p - INTERVAL '1 second')",
+    )
+    .await;
+    run(
+        &client,
+        "CREATE MATERIALIZED VIEW by_time AS SELECT window_start, count(*) AS n \
+        FROM TUMBLE(seen, p, INTERVAL '1 hour') GROUP BY window_start",
+    )
+    .await;
+    let before = first_value(&client, "SELECT now()").await;
+    run(&client, "INSERT INTO seen VALUES (1), (2)").await;
+    let of_first = format!("SELECT count(*) FROM seen WHERE p BETWEEN '{before}' AND now()");
+    assert_eq!(first_value(&client, &of_first).await, "2");
+    let kept = sorted(&client, "SELECT k, p FROM seen").await;
+    server.crash_and_restart();
+    client = server.connect().await;
+    assert_eq!(sorted(&client, "SELECT k, p FROM seen").await, kept);
+    run(&client, "UPDATE seen SET k = 3 WHERE k = 1").await;
+    let later = "SELECT (SELECT p FROM seen WHERE k = 3) > (SELECT p FROM seen WHERE k = 2)";
+    assert_eq!(first_value(&client, later).await, "t");
+    assert_eq!(first_value(&client, "SELECT sum(n) FROM by_time").await, "2");
+    for (sql, code) in [
+        ("INSERT INTO seen (k, p) VALUES (4, now())", "428C9"),
+        ("CREATE TABLE x (a int, b AS a + 1)", "0A000"),
+        ("CREATE MATERIALIZED VIEW x AS SELECT k, PROCTIME() AS p FROM seen", "0A000"),
+        ("CREATE MATERIALIZED VIEW x AS SELECT k FROM seen WHERE p > PROCTIME()", "0A000"),
+    ] {
+        assert_eq!(support::sqlstate(&client, sql).await, code, "{sql}");
+    }
+    let now = "SELECT PROCTIME() = now(), pg_typeof(PROCTIME())";
+    assert_eq!(rows(&client, now).await, ["t|timestamp with time zone"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_looked_up_stays_after_a_kill() {
     let mut server = Server::start_with(&["--workers", "2"]);

@@ -68,6 +68,7 @@ async fn create(client: &Client, options: &str) {
         let created = client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")).await;
         created.unwrap_or_else(|e| panic!("{name}: {e:?}"));
     }
+    create_windows_of_the_clock(client).await;
 }
 
 async fn compare(client: &Client, workers: &str) {
@@ -81,6 +82,7 @@ async fn compare(client: &Client, workers: &str) {
         assert_eq!(different, None, "{name}, {workers} workers");
         assert_eq!(view.len(), expected.len(), "{name}, {workers} workers");
     }
+    check_windows_of_the_clock(client).await;
 }
 
 /// A query in which the sources' names stand for their rows.
@@ -94,14 +96,51 @@ const SLICES: &str = "SELECT bidder % 10 AS k, window_start, count(*) AS n, min(
     max(channel) AS channel, avg(price) AS average, sum(auction) FILTER (WHERE price > 1000) AS auctions \
     FROM HOP(bid, date_time, INTERVAL '100 ms', INTERVAL '400 ms') GROUP BY bidder % 10, window_start, window_end";
 
+/// The windows of q12 are those in which bids came: of a second here, as rows that change and as final ones.
+async fn create_windows_of_the_clock(client: &Client) {
+    let query = text_of(12).replace("'10' SECOND", "'1' SECOND");
+    let all = "SELECT window_start, count(*) AS n \
+        FROM TUMBLE((SELECT *, PROCTIME() AS p FROM bid), p, INTERVAL '1 second') GROUP BY window_start";
+    for (name, query, emit) in [
+        ("q12", query.as_str(), ""),
+        ("q12_final", query.as_str(), "EMIT ON WINDOW CLOSE"),
+        ("q12_all", all, "EMIT ON WINDOW CLOSE"),
+    ] {
+        client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query} {emit}")).await.unwrap();
+    }
+}
+
+/// Each bid is in one window, in both views the same, the last windows close although nothing comes, and nothing is
+/// kept of them.
+async fn check_windows_of_the_clock(client: &Client) {
+    let counts =
+        |rows: &str| format!("SELECT bidder, sum(bid_count) FROM {rows} GROUP BY bidder ORDER BY bidder");
+    let expected =
+        rows(client, "SELECT bidder, count(*) FROM bid_rows GROUP BY bidder ORDER BY bidder").await;
+    assert_eq!(rows(client, &counts("q12")).await, expected);
+    let total = "SELECT coalesce(sum(bid_count), 0) FROM q12_final";
+    eventually(client, total, |bids| bids == BIDS.to_string()).await;
+    assert_eq!(rows(client, &counts("q12_final")).await, expected);
+    let total = "SELECT coalesce(sum(n), 0) FROM q12_all";
+    eventually(client, total, |bids| bids == BIDS.to_string()).await;
+    let different = "SELECT count(*) FROM ((SELECT * FROM q12 EXCEPT ALL SELECT * FROM q12_final) UNION ALL \
+        (SELECT * FROM q12_final EXCEPT ALL SELECT * FROM q12)) AS x";
+    assert_eq!(first_value(client, different).await, "0");
+    let misplaced = "SELECT count(*) FROM q12 WHERE starttime <> date_bin('1 second', starttime, '2000-01-01 00:00:00Z') \
+        OR endtime <> starttime + INTERVAL '1 second' OR endtime > now() + INTERVAL '1 second'";
+    assert_eq!(first_value(client, misplaced).await, "0");
+    let late = "SELECT count(*) FROM sys.late_rows WHERE view LIKE 'q12%' AND rows > 0";
+    assert_eq!(first_value(client, late).await, "0");
+}
+
 /// Name and text of each query, but for q12, whose windows are of processing time; and of one more.
 fn queries() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nexmark");
-    let query = |number: u32| {
-        let name = format!("q{number:02}");
-        let text = std::fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap();
-        (name, text)
-    };
+    let query = |number| (format!("q{number:02}"), text_of(number));
     let more = ("slices".to_owned(), SLICES.to_owned());
     (0..=22).filter(|number| *number != 12).map(query).chain([more]).collect()
+}
+
+fn text_of(number: u32) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nexmark");
+    std::fs::read_to_string(folder.join(format!("q{number:02}.sql"))).unwrap()
 }

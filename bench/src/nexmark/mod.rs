@@ -184,11 +184,12 @@ async fn check(query: &Query, options: &Options) -> Outcome<Check> {
             .await?;
     }
     wait_for_end(client, query, options.check_events).await?;
-    let batch = query.over_rows();
+    let batch = query.compared(&query.over_rows());
     let start = Instant::now();
     let expected = sorted(rows(client, &batch).await?);
     let batch_seconds = start.elapsed().as_secs_f64();
-    let mut equal = expected == sorted(rows(client, "SELECT * FROM q").await?);
+    let view = query.compared("SELECT * FROM q");
+    let mut equal = expected == sorted(rows(client, &view).await?);
     let mut postgres_seconds = None;
     if let Some(connect) = options.postgres.as_ref().filter(|_| query.is_known_to_postgres()) {
         let (seconds, found) = postgres::answer(query, client, connect).await?;

@@ -72,7 +72,7 @@ pub use series::ORDINALS;
 pub use session_window::SESSION_END;
 pub use session_window::SessionBound;
 pub use subquery::SINGLE_ROW;
-pub use time_window::{CUMULATE_ENDS, EPOCH_NOW, HOP_STARTS, TUMBLE_START, length_micros};
+pub use time_window::{CUMULATE_ENDS, EPOCH_NOW, HOP_STARTS, PROCTIME, TUMBLE_START, length_micros};
 pub use window::{resolve_window, window_function};
 
 use std::sync::Arc;

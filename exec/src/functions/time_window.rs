@@ -23,6 +23,8 @@ use super::series::lists;
 
 /// `now()` in a continuous query: the planner makes a temporal filter of what it is compared with.
 pub const EPOCH_NOW: &str = "epoch_now";
+/// `PROCTIME()` in a continuous query: the planner makes a column of it.
+pub const PROCTIME: &str = "proctime";
 /// The start of the tumbling window around a time: `(time, size, offset)`.
 pub const TUMBLE_START: &str = "tumble_start";
 /// The starts of the hopping windows around a time, ascending: `(time, slide, size, offset)`.
@@ -31,9 +33,11 @@ pub const HOP_STARTS: &str = "hop_starts";
 pub const CUMULATE_ENDS: &str = "cumulate_ends";
 
 pub(crate) fn register(t: &mut Table) {
-    t.unnamed_volatile(EPOCH_NOW, Returns::Is(SqlType::Timestamptz), |_| {
-        Err(Error::internal("the time of an epoch is no value that can be computed"))
-    });
+    for name in [EPOCH_NOW, PROCTIME] {
+        t.unnamed_volatile(name, Returns::Is(SqlType::Timestamptz), |_| {
+            Err(Error::internal("the time of an epoch is no value that can be computed"))
+        });
+    }
     t.unnamed(TUMBLE_START, 3, Returns::SameAs(0), |call| {
         let (time, size, offset) = (call.timestamp(0), call.interval(1), call.interval(2));
         call.build::<TimestampMicrosecondType>(|row| {

@@ -19,6 +19,7 @@ pub mod lookup_join;
 pub mod match_recognize;
 mod null_keys;
 mod ordered_rows;
+pub mod proc_time;
 pub mod session;
 pub mod temporal_filter;
 pub mod tolerant_calc;

@@ -92,14 +92,16 @@ impl Binder<'_> {
             | "current_timestamp"
             | "transaction_timestamp"
             | "statement_timestamp"
-            | "clock_timestamp" => SqlType::Timestamptz,
+            | "clock_timestamp"
+            | "proctime" => SqlType::Timestamptz,
             "current_date" => SqlType::Date,
             "current_time" | "localtime" => SqlType::Time,
             "localtimestamp" => SqlType::Timestamp,
             _ => return Ok(None),
         };
         if self.continuous.get() && !self.immutable.get() && ty == SqlType::Timestamptz {
-            let now = registered(functions::EPOCH_NOW, Vec::new())?;
+            let function = if name == "proctime" { functions::PROCTIME } else { functions::EPOCH_NOW };
+            let now = registered(function, Vec::new())?;
             return Ok(Some(Typed::new(now, SqlType::Timestamptz, position)));
         }
         if self.continuous.get() {

@@ -140,11 +140,6 @@ impl Binder<'_> {
         {
             return self.cast_explicitly(only.clone(), &ty, position);
         }
-        if (name, args.len()) == ("proctime", 0) {
-            return Err(Error::unsupported("PROCTIME() as a value")
-                .with_hint("It may stand after FOR SYSTEM_TIME AS OF. now() is the time of a query.")
-                .at(position));
-        }
         let types: Vec<SqlType> = args.iter().map(|a| a.ty.clone()).collect();
         let constants: Vec<Option<i64>> = args.iter().map(Typed::integer).collect();
         let resolved = functions::resolve_call(name, &types, &constants).map_err(|e| e.at(position))?;

@@ -6,25 +6,13 @@
 
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Case, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, lit};
-use sqlparser::ast::{Expr as SqlExpr, FunctionArguments};
 use weir_common::{Error, Result};
 
 use super::bind_asof_join::compared;
-use super::bind_function::function_name;
 use super::bind_operator::balanced;
 use super::correlation::holds_query;
 use super::plan_error;
 use crate::lookup_join::LookupJoin;
-
-/// Whether this is `PROCTIME()`.
-pub(super) fn is_processing_time(time: &SqlExpr) -> bool {
-    let SqlExpr::Function(call) = time else { return false };
-    let no_arguments = match &call.args {
-        FunctionArguments::List(list) => list.args.is_empty(),
-        other => matches!(other, FunctionArguments::None),
-    };
-    no_arguments && function_name(&call.name).is_ok_and(|name| name == "proctime")
-}
 
 /// The plan of a lookup join on a condition.
 pub(super) fn lookup_plan(

@@ -12,7 +12,7 @@ use super::bind_expr::ExprContext;
 use super::scope::{Scope, ScopeColumn};
 use crate::ast::Overriding;
 use crate::bound::RowRules;
-use crate::parser::{fold, parse_expression};
+use crate::parser::{fold, is_processing_time, parse_expression};
 
 /// What a statement does to a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,8 @@ impl Binder<'_> {
             let Generation::Stored(sql) = &column.generation else { continue };
             let (expr, source) = parse_expression(sql)?;
             let bind = || self.within_text(source, || self.generated_value(&expr, column, &row));
-            let value = self.immutable(bind);
+            // When a row came is what it says of itself: the one thing that may differ from row to row.
+            let value = if is_processing_time(&expr) { bind() } else { self.immutable(bind) };
             let value = value.map_err(|e| match e.state() {
                 SqlState::FEATURE_NOT_SUPPORTED => {
                     Error::new(SqlState::INVALID_OBJECT_DEFINITION, "generation expression is not immutable")

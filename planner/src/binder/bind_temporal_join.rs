@@ -25,12 +25,13 @@ use weir_exec::spec::Nearest;
 use super::bind_asof_join::compared;
 use super::bind_expr::ExprContext;
 use super::bind_join::using_name;
-use super::bind_lookup_join::{is_processing_time, lookup_plan};
+use super::bind_lookup_join::lookup_plan;
 use super::bind_operator::balanced;
 use super::scope::{Relation, Scope, ScopeColumn, reference};
 use super::{Binder, plan_error};
 use crate::asof_join::AsofJoin;
 use crate::logical::relation_source;
+use crate::parser::is_processing_time;
 
 /// A join with the versions of a relation as of a time.
 pub(crate) struct TemporalClause<'j> {

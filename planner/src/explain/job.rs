@@ -100,6 +100,7 @@ fn render_operator(operator: &OperatorSpec) -> String {
             let into = letters.as_ref().map(|letters| format!(", late rows into {}", letters.target));
             format!("LateFilter {{ time: {column}{} }}", into.unwrap_or_default())
         }
+        OperatorSpec::ProcTime => "ProcTime".to_string(),
         OperatorSpec::TemporalFilter { partition, from, until, .. } => {
             let moments = [from, until].map(|column| column.map_or("none".into(), |c| c.to_string()));
             let [from, until] = moments;

@@ -69,6 +69,7 @@ fn render_node(plan: &StreamPlan) -> String {
         StreamNode::LateFilter { column, .. } => {
             format!("StreamLateFilter {{ time: {} }}", plan.columns[*column].name)
         }
+        StreamNode::ProcTime => "StreamProcTime".to_string(),
         StreamNode::TemporalFilter { from, until, .. } => {
             let moment = |word: &str, column: &Option<usize>| {
                 column.map(|column| format!("{word}: {}", plan.inputs[0].columns[column].name))

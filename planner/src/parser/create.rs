@@ -220,6 +220,8 @@ impl StatementParser<'_> {
                 elements.watermark = Some(self.parse_watermark()?);
             } else if let Some(constraint) = self.sql(Parser::parse_optional_table_constraint)? {
                 elements.constraints.push(constraint);
+            } else if self.peek_word(1, "AS") {
+                elements.columns.push(self.parse_computed_column()?);
             } else if let Token::Word(_) = self.parser.peek_token().token {
                 elements.columns.push(self.sql(Parser::parse_column_def)?);
             } else {

@@ -8,6 +8,7 @@
 
 mod alter;
 mod asof_join;
+mod computed_column;
 mod copy;
 mod create;
 mod create_view;
@@ -37,6 +38,7 @@ use crate::ast::ParsedStatement;
 use crate::position::SourceText;
 
 pub(crate) use asof_join::AsofClause;
+pub(crate) use computed_column::is_processing_time;
 pub(crate) use create::fold;
 pub(crate) use errors::syntax_error;
 pub(crate) use limits::too_deep;

@@ -140,6 +140,7 @@ fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
             column: *column,
             letters: target.emission.late.map(|into| tolerant::letters_of(plan, into)),
         }),
+        StreamNode::ProcTime => JobNodeKind::Operator(OperatorSpec::ProcTime),
         StreamNode::TemporalFilter { partition, from, until, project } => {
             JobNodeKind::Operator(OperatorSpec::TemporalFilter {
                 partition: partition.clone(),

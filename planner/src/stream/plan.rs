@@ -84,6 +84,8 @@ pub enum StreamNode {
     /// A row for each element of the lists, side by side; with `outer` one of NULLs where there is none. `project`
     /// counts the input's columns first, then an element of each list.
     Unnest { lists: Vec<ScalarExpr>, outer: bool, project: Vec<usize> },
+    /// PROCTIME(). Output: the input's columns, then when the epoch of the row was closed.
+    ProcTime,
     /// Rows whose value in a column is not behind a watermark.
     LateFilter { column: usize, watermark: WatermarkExpr },
     /// Rows while the clock is between the moments in two columns: from the first on, until the second. Each row is on one

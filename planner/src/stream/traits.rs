@@ -181,6 +181,7 @@ fn key(node: &StreamNode, inputs: &[StreamPlan]) -> Option<Vec<usize>> {
             positions(inputs[0].traits.key.as_deref()?, project)
         }
         StreamNode::LateFilter { .. }
+        | StreamNode::ProcTime
         | StreamNode::EmitOnClose { .. }
         | StreamNode::Materialize { .. }
         | StreamNode::Sink { .. } => inputs[0].traits.key.clone(),
@@ -292,7 +293,7 @@ fn distribution(node: &StreamNode, inputs: &[StreamPlan]) -> Distribution {
             }
             other => other.clone(),
         },
-        StreamNode::LateFilter { .. } => inputs[0].traits.distribution.clone(),
+        StreamNode::LateFilter { .. } | StreamNode::ProcTime => inputs[0].traits.distribution.clone(),
         StreamNode::EmitOnClose { partition, .. } => by_key(Some(partition.clone())),
         StreamNode::Aggregate { group, .. } => by_key(Some((0..group.len()).collect())),
         StreamNode::TopN { partition, project, .. }

@@ -7,7 +7,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use weir_common::{Error, Result};
 use weir_exec::error::from_datafusion;
-use weir_exec::functions::{EPOCH_NOW, is_list_maker};
+use weir_exec::functions::{EPOCH_NOW, PROCTIME, is_list_maker};
 
 use crate::asof_join::AsofJoin;
 use crate::lookup_join::LookupJoin;
@@ -55,7 +55,8 @@ pub fn node(plan: &LogicalPlan) -> Error {
     Error::unsupported(format!("{what} {IN_VIEW}")).with_hint(hint)
 }
 
-/// Refuses subqueries that no rule could turn into a join, and now() outside of a filter.
+/// Refuses subqueries that no rule could turn into a join, now() outside of a filter, and PROCTIME() outside of a
+/// select list.
 pub fn check_expr(expr: &Expr) -> Result<()> {
     let subquery = expr.exists(|e| {
         Ok(matches!(
@@ -71,6 +72,10 @@ pub fn check_expr(expr: &Expr) -> Result<()> {
     if expr.exists(|e| Ok(is_now(e))).unwrap_or(false) {
         return Err(now());
     }
+    if expr.exists(|e| Ok(is_proc_time(e))).unwrap_or(false) {
+        return Err(Error::unsupported("PROCTIME() outside of a select list, in a continuous query")
+            .with_hint("Select it as a column in a subquery: FROM (SELECT *, PROCTIME() AS p FROM t)."));
+    }
     if subquery.map_err(from_datafusion)? {
         return Err(Error::unsupported(format!("this form of subquery {IN_VIEW}"))
             .with_hint("Write the subquery as a join."));
@@ -81,6 +86,11 @@ pub fn check_expr(expr: &Expr) -> Result<()> {
 /// Whether an expression is now().
 pub fn is_now(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.name() == EPOCH_NOW)
+}
+
+/// Whether an expression is PROCTIME().
+pub fn is_proc_time(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == PROCTIME)
 }
 
 /// The error for now() where it names no moment at which a row comes or goes.
@@ -99,6 +109,7 @@ pub fn check_functions(expr: &Expr) -> Result<()> {
             && call.func.signature().volatility != Volatility::Immutable
             && !is_list_maker(call.func.name())
             && !is_now(e)
+            && !is_proc_time(e)
         {
             changing = Some(call.func.name().to_string());
             return Ok(TreeNodeRecursion::Stop);

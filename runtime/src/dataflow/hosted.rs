@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
-use weir_common::{ChangeBatch, Error, Pressure, Result};
+use weir_common::{ChangeBatch, Epoch, Error, Pressure, Result};
 use weir_exec::rejected::Rejected;
 
 use crate::checkpoint::CheckpointEvent;
@@ -183,6 +183,10 @@ impl HostSink for Hosted {
         let skipped = rejected.len() as u64;
         self.job.metrics.rows_skipped.fetch_add(skipped, std::sync::atomic::Ordering::Relaxed);
         self.job.letters.write(self.worker, moment.epoch(), &rejected)
+    }
+
+    fn closed_micros(&self, epoch: Epoch) -> i64 {
+        self.engine.state.lock().times.of(epoch)
     }
 
     fn late(&mut self, rows: u64) {

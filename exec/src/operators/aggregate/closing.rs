@@ -30,6 +30,11 @@ impl Closing {
         self.by_time.clear();
     }
 
+    /// The earliest time of a group, if one has a time.
+    pub fn first_time(&self) -> Option<i64> {
+        self.by_time.first()
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.by_time.memory_bytes()

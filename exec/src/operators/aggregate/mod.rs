@@ -234,6 +234,10 @@ impl Operator for Aggregate {
         self.let_go()
     }
 
+    fn first_time(&self) -> Option<i64> {
+        self.closing.as_ref().and_then(Closing::first_time)
+    }
+
     fn memory_bytes(&self) -> usize {
         self.keys.memory_bytes()
             + self.rows.capacity() * 8

@@ -118,6 +118,10 @@ impl Operator for EmitOnClose {
         self.rows.persist(state)
     }
 
+    fn first_time(&self) -> Option<i64> {
+        self.by_time.first()
+    }
+
     fn memory_bytes(&self) -> usize {
         self.rows.memory_bytes() + self.by_time.memory_bytes() + self.closed.capacity() * 16
     }

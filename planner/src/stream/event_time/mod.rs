@@ -5,6 +5,7 @@
 //!
 //! - through Calc and Unnest along monotone functions (`date_trunc`, `ts + interval`, the windows of TUMBLE, HOP and
 //!   CUMULATE); through UNION ALL as the least of its inputs'.
+//! - PROCTIME() is a column whose watermark is the clock.
 //! - An aggregate, Top-N or window that groups by such a column *closes* by it: it forgets the groups that lie behind the
 //!   watermark. So do sessions by their time, and joins whose condition bounds the times of both sides ([`join_times`]).
 //!   Late rows are left out in front of them ([`on_time`]), so what they emit keeps the watermark.
@@ -48,6 +49,10 @@ pub fn derive(node: &StreamNode, inputs: &[StreamPlan]) -> Vec<ColumnWatermark> 
         StreamNode::Calc { project, .. } => {
             let columns = project.iter().enumerate();
             columns.filter_map(|(i, expr)| at(i, mapped(expr, &inputs[0]))).collect()
+        }
+        StreamNode::ProcTime => {
+            let clock = at(inputs[0].columns.len(), Some(WatermarkExpr::Of(EventTime::CLOCK)));
+            inputs[0].traits.watermarks.iter().cloned().chain(clock).collect()
         }
         StreamNode::Unnest { lists, project, .. } => {
             let width = inputs[0].columns.len();
@@ -188,7 +193,7 @@ pub fn late_filter(input: StreamPlan, column: usize, watermark: WatermarkExpr) -
 pub fn may_be_late(plan: &StreamPlan) -> bool {
     match &plan.node {
         StreamNode::Scan { .. } | StreamNode::Source { .. } => true,
-        StreamNode::Calc { .. } | StreamNode::Unnest { .. } | StreamNode::Union => {
+        StreamNode::Calc { .. } | StreamNode::ProcTime | StreamNode::Unnest { .. } | StreamNode::Union => {
             plan.inputs.iter().any(may_be_late)
         }
         _ => false,

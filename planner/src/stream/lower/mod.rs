@@ -11,6 +11,7 @@ mod asof_join;
 mod join;
 mod match_recognize;
 mod partial;
+mod proc_time;
 mod scan;
 mod slices;
 mod temporal;
@@ -28,6 +29,7 @@ use weir_exec::expr::{ScalarExpr, from_logical};
 
 use crate::explain::render_expr;
 use crate::rules::merge_calc;
+use crate::stream::lower::proc_time::Stamped;
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::unsupported;
 
@@ -147,9 +149,15 @@ fn project(projection: &Projection, input: StreamPlan) -> Result<StreamPlan> {
     if projection.expr.is_empty() {
         return Ok(merge_calc::select(input, &[]));
     }
-    let schema = projection.input.schema();
-    let project = projection.expr.iter().map(|expr| lower_expr(expr, schema)).collect::<Result<Vec<_>>>()?;
-    Ok(merge_calc::calc(input, None, project, columns_of(&projection.schema)))
+    let (schema, columns) = (projection.input.schema(), columns_of(&projection.schema));
+    let lowered = |exprs: &[Expr], schema| {
+        exprs.iter().map(|expr| lower_expr(expr, schema)).collect::<Result<Vec<_>>>()
+    };
+    if proc_time::is_read_by(&projection.expr) {
+        let Stamped { rows, schema, exprs } = proc_time::stamped(input, schema, &projection.expr)?;
+        return Ok(merge_calc::calc(rows, None, lowered(&exprs, &schema)?, columns));
+    }
+    Ok(merge_calc::calc(input, None, lowered(&projection.expr, schema)?, columns))
 }
 
 fn lower_filter(filter: &Filter) -> Result<StreamPlan> {
