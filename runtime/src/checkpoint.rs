@@ -347,7 +347,7 @@ impl Checkpointer {
         }
         let sources = job.sources().map(|s| (s.id.0, s.offsets_at(epoch))).collect();
         let marks = job.split_times.at(epoch);
-        let record = JobRecord { epoch, sources, counters: job.metrics.counters(), marks };
+        let record = JobRecord { epoch, sources, counters: job.metrics.at(epoch), marks };
         batch.put(Keyspace::Meta, &meta::job_key(job.id), &meta::encode(&record)?);
         if job.start.steps.is_some() {
             batch.delete(Keyspace::Meta, &meta::backfill_key(job.id));
@@ -360,6 +360,7 @@ impl Checkpointer {
         for (job, epoch) in jobs {
             job.checkpoint_taken(*epoch);
             job.split_times.checkpointed(*epoch);
+            job.metrics.checkpointed(*epoch);
             job.relations().for_each(|r| r.release(job.id, *epoch));
             job.sources().for_each(|s| s.release(job.id, *epoch));
             if let Output::Sink(sink) = &job.output

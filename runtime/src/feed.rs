@@ -10,8 +10,6 @@ mod marks;
 mod relation;
 mod source;
 
-use std::sync::atomic::Ordering;
-
 use arrow::ipc::reader::StreamReader;
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
@@ -78,8 +76,8 @@ impl Feed {
             Some(gate) => self.next_of_snapshot(job, gate)?,
             None => self.next_below(job, upper)?.map(|(epoch, batch)| (Moment::start_of(epoch), batch)),
         };
-        if let Some((_, batch)) = &next {
-            job.metrics.rows_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        if let Some((moment, batch)) = &next {
+            job.metrics.rows_in.add(moment.epoch(), batch.len() as u64);
         }
         Ok(next)
     }

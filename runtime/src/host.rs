@@ -60,8 +60,8 @@ pub trait HostSink {
     fn closed_micros(&self, _epoch: Epoch) -> i64 {
         0
     }
-    /// So many rows came too late and were left out.
-    fn late(&mut self, _rows: u64) {}
+    /// So many rows of a moment came too late and were left out.
+    fn late(&mut self, _moment: Moment, _rows: u64) {}
     /// With this moment a column of the output has this watermark.
     fn watermark(&mut self, _moment: Moment, _column: usize, _watermark: i64) {}
     /// The moment is over: nothing more is emitted for it.
@@ -296,7 +296,7 @@ impl FragmentHost {
             sink.reject(self.current, std::mem::take(&mut out.rejected))?;
         }
         if out.late > 0 {
-            sink.late(out.late);
+            sink.late(self.current, out.late);
         }
         let rows = out.batches.iter().map(|b| b.len() as i64).sum();
         self.route(node, out.batches, sink);

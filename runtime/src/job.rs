@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId};
@@ -19,6 +19,7 @@ use crate::fragments::fragments;
 use crate::graph::JobGraph;
 use crate::letters::DeadLetters;
 use crate::meta::{Counters, SnapshotRead};
+use crate::metrics::Metrics;
 use crate::moment::Moment;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
@@ -164,39 +165,6 @@ impl Start {
     /// The epoch that the state is of, from the beginning on.
     fn after(&self) -> Epoch {
         if let Beginning::Resumed { after } = self.beginning { after } else { self.epoch }
-    }
-}
-
-/// Counters that workers add to.
-#[derive(Default)]
-pub struct Metrics {
-    pub rows_in: AtomicU64,
-    pub rows_out: AtomicU64,
-    pub rows_skipped: AtomicU64,
-    pub rows_late: AtomicU64,
-    pub state_bytes: AtomicI64,
-}
-
-impl Metrics {
-    /// Counters that go on from a checkpoint's.
-    pub fn restored(counters: Counters) -> Metrics {
-        Metrics {
-            rows_in: AtomicU64::new(counters.rows_in),
-            rows_out: AtomicU64::new(counters.rows_out),
-            rows_skipped: AtomicU64::new(counters.rows_skipped),
-            rows_late: AtomicU64::new(counters.rows_late),
-            state_bytes: AtomicI64::new(0),
-        }
-    }
-
-    /// The counters now.
-    pub fn counters(&self) -> Counters {
-        Counters {
-            rows_in: self.rows_in.load(Ordering::Relaxed),
-            rows_out: self.rows_out.load(Ordering::Relaxed),
-            rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
-            rows_late: self.rows_late.load(Ordering::Relaxed),
-        }
     }
 }
 

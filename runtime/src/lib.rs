@@ -28,6 +28,7 @@ mod kept_changes;
 mod letters;
 mod memory;
 pub mod meta;
+mod metrics;
 pub mod moment;
 mod operators;
 mod outbox;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::UInt32Array;
 use arrow::compute::concat_batches;
@@ -58,7 +57,7 @@ impl OutputNode {
             return Ok(());
         }
         let rows: usize = batches.iter().map(ChangeBatch::len).sum();
-        self.job.metrics.rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+        self.job.metrics.rows_out.add(epoch, rows as u64);
         match &mut self.target {
             Target::Relation { relation, worker } => relation.apply(*worker, epoch, &batches),
             Target::Sink(writer) => batches.iter().try_for_each(|batch| writer.write(epoch, batch)),

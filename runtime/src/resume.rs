@@ -36,7 +36,7 @@ pub fn record_of(engine: &Engine, job: &Job) -> Option<BackfillRecord> {
     job.start.needs.iter().all(is_durable).then(|| BackfillRecord {
         epoch: job.start.epoch,
         unread: job.inputs.iter().map(|input| input.remaining.now()).collect(),
-        counters: job.metrics.counters(),
+        counters: job.metrics.at(job.start.epoch),
         read: job.backfill.read(),
         marks: job.split_times.at(job.start.epoch),
     })

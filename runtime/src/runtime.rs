@@ -305,7 +305,7 @@ impl Runtime {
             error: entry.error.clone(),
             epoch: if entry.is_caught_up() { committed } else { entry.frontier.previous() },
             checkpoint: entry.checkpointed,
-            counters: entry.job.metrics.counters(),
+            counters: entry.job.metrics.now(),
             state_bytes: entry.job.metrics.state_bytes.load(std::sync::atomic::Ordering::Relaxed),
             started_micros: entry.started_micros,
         };

@@ -181,7 +181,7 @@ impl HostSink for Hosted {
 
     fn reject(&mut self, moment: Moment, rejected: Vec<Rejected>) -> Result<()> {
         let skipped = rejected.len() as u64;
-        self.job.metrics.rows_skipped.fetch_add(skipped, std::sync::atomic::Ordering::Relaxed);
+        self.job.metrics.rows_skipped.add(moment.epoch(), skipped);
         self.job.letters.write(self.worker, moment.epoch(), &rejected)
     }
 
@@ -189,8 +189,8 @@ impl HostSink for Hosted {
         self.engine.state.lock().times.of(epoch)
     }
 
-    fn late(&mut self, rows: u64) {
-        self.job.metrics.rows_late.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
+    fn late(&mut self, moment: Moment, rows: u64) {
+        self.job.metrics.rows_late.add(moment.epoch(), rows);
     }
 
     fn watermark(&mut self, moment: Moment, column: usize, watermark: i64) {

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use weir_common::text::json::write_string;
 use weir_common::{ChangeBatch, Epoch, Error, ObjectId, Result};
@@ -105,7 +104,7 @@ impl SourceFeed {
             let before = self.reader.position();
             let batch = self.reader.next(batch_rows)?;
             let progress = self.reader.take_progress();
-            job.metrics.rows_skipped.fetch_add(progress.skipped, Ordering::Relaxed);
+            job.metrics.rows_skipped.add(*epoch, progress.skipped);
             if let Some(target) = self.source.source.dead_letters().filter(|_| progress.skipped > 0) {
                 let letters = malformed(target, self.source.id, progress.malformed);
                 job.letters.write(self.worker, *epoch, &letters)?;
