@@ -1,14 +1,16 @@
 //! Operators that forget what event time has left behind: what they emit is what they would emit if they kept it all, as
 //! long as rows come on time; and what they keep does not grow.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use weir_common::ChangeBatch;
 use weir_common::seam::Rng;
 
 use crate::expr::{BinaryOp, Literal, ScalarExpr};
 use crate::spec::{
-    AggregateCall, AggregateFunction, ChangelogMode, Frame, FrameBound, FrameUnits, JoinKind, NodeSpec,
-    Numbering, OperatorSpec, RowBounds, RowClosing, SortColumn, WindowCall,
+    AggregateCall, AggregateFunction, AsofJoinSpec, ChangelogMode, Frame, FrameBound, FrameUnits, JoinKind,
+    Nearest, NodeSpec, Numbering, OperatorSpec, RowBounds, RowClosing, SortColumn, WindowCall,
 };
 use crate::testing::{Harness, changes, net};
 
@@ -23,6 +25,13 @@ struct Case {
     exchange: Vec<Vec<usize>>,
     /// The operator is told a watermark so far behind that of the rows.
     behind: i64,
+    /// How many rows it keeps when event time has passed all rows; given those of each input.
+    kept: fn(&[Vec<[i64; 3]>]) -> usize,
+}
+
+/// All rows are forgotten.
+fn none(_: &[Vec<[i64; 3]>]) -> usize {
+    0
 }
 
 /// Runs random rows that are on time through both: their output is the same after each epoch.
@@ -74,12 +83,12 @@ fn check(case: &Case, seed: u64, deletes: bool) {
             _ => {}
         }
     }
-    // Long after the last row nothing is left, also on disk.
+    // Long after the last row nothing else is left, also on disk.
     closing.advance(watermark + 10_000);
     closing.end_epoch().unwrap();
     closing.checkpoint().unwrap();
     closing.checkpoint().unwrap();
-    assert_eq!(closing.state.entries.len(), 0, "seed {seed}: entries are left");
+    assert_eq!(closing.state.entries.len(), (case.kept)(&live), "seed {seed}: entries are left");
 }
 
 fn run(case: &Case, deletes: bool) {
@@ -98,7 +107,7 @@ fn call(function: AggregateFunction, arg: Option<usize>, distinct: bool, result:
 }
 
 fn grouped(closing: NodeSpec, keeping: NodeSpec) -> Case {
-    Case { closing, keeping, exchange: vec![vec![0, 1]], behind: 0 }
+    Case { closing, keeping, exchange: vec![vec![0, 1]], behind: 0, kept: none }
 }
 
 #[test]
@@ -193,7 +202,7 @@ fn sessions_are_forgotten() {
         result: TIME,
     };
     let spec = window(vec![1], 0, vec![call("session_start"), call("session_end")], None);
-    let case = Case { closing: spec.clone(), keeping: spec, exchange: vec![vec![1]], behind: 15 };
+    let case = Case { closing: spec.clone(), keeping: spec, exchange: vec![vec![1]], behind: 15, kept: none };
     (0..40).for_each(|seed| check(&case, seed, true));
 }
 
@@ -243,7 +252,7 @@ fn an_interval_join_forgets_rows() {
         (JoinKind::Left, ChangelogMode::Retract),
     ] {
         let [closing, keeping] = [true, false].map(|closes| interval_join(kind, mode, closes));
-        let case = Case { closing, keeping, exchange: vec![vec![1], vec![1]], behind: 0 };
+        let case = Case { closing, keeping, exchange: vec![vec![1], vec![1]], behind: 0, kept: none };
         run(&case, mode == ChangelogMode::Retract);
     }
 }
@@ -269,8 +278,58 @@ fn a_join_of_windows_forgets_rows() {
             };
             NodeSpec { operator, inputs: vec![TYPES.to_vec(); 2], output }
         };
-        let case =
-            Case { closing: spec(true), keeping: spec(false), exchange: vec![vec![0, 1]; 2], behind: 0 };
+        let case = Case {
+            closing: spec(true),
+            keeping: spec(false),
+            exchange: vec![vec![0, 1]; 2],
+            behind: 0,
+            kept: none,
+        };
         run(&case, true);
+    }
+}
+
+/// Of the right rows of a key, each a version, the latest stays.
+fn latest_versions(live: &[Vec<[i64; 3]>]) -> usize {
+    live[1].iter().map(|row| row[1]).collect::<BTreeSet<_>>().len()
+}
+
+/// Left rows stay that no right row at their time or after it matches.
+fn unmatched(live: &[Vec<[i64; 3]>]) -> usize {
+    let is_match = |left: &[i64; 3], right: &[i64; 3]| left[1] == right[1] && left[0] <= right[0];
+    let lefts = live[0].iter().filter(|left| !live[1].iter().any(|right| is_match(left, right)));
+    lefts.collect::<BTreeSet<_>>().len()
+}
+
+/// The same where a right row of the same time does not match.
+fn unmatched_before(live: &[Vec<[i64; 3]>]) -> usize {
+    let earlier = live[0].iter().map(|[time, key, value]| [time + 1, *key, *value]).collect();
+    unmatched(&[earlier, live[1].clone()])
+}
+
+#[test]
+fn an_asof_join_forgets_rows() {
+    for (nearest, kept) in [
+        (Nearest::AtOrBefore, latest_versions as fn(&[Vec<[i64; 3]>]) -> usize),
+        (Nearest::Before, latest_versions),
+        (Nearest::AtOrAfter, unmatched),
+        (Nearest::After, unmatched_before),
+    ] {
+        for (outer, deletes) in [(true, true), (false, true), (true, false)] {
+            let operator = OperatorSpec::AsofJoin(AsofJoinSpec {
+                outer,
+                left_keys: vec![1],
+                right_keys: vec![1],
+                left_time: 0,
+                right_time: 0,
+                nearest,
+                project: vec![0, 1, 2, 3, 5],
+            });
+            let output = vec![TIME, INT, INT, TIME, INT];
+            let keeping = NodeSpec { operator, inputs: vec![TYPES.to_vec(); 2], output };
+            let case =
+                Case { closing: keeping.clone(), keeping, exchange: vec![vec![1]; 2], behind: 0, kept };
+            run(&case, deletes);
+        }
     }
 }

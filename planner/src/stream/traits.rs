@@ -21,7 +21,7 @@ use weir_exec::spec::{
 };
 use weir_runtime::graph::Exchange;
 
-use crate::stream::event_time::{self, ColumnWatermark};
+use crate::stream::event_time::{self, ColumnWatermark, asof_times};
 use crate::stream::lookup::{lookup_key, lookup_state};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
@@ -354,7 +354,10 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
             }
             aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
         }
-        StreamNode::HashJoin { .. } | StreamNode::AsofJoin(_) => join_state(node, inputs, &sources),
+        StreamNode::HashJoin { .. } => join_state(node, inputs, &sources),
+        StreamNode::AsofJoin(join) => {
+            asof_times::state(join, inputs).unwrap_or_else(|| join_state(node, inputs, &sources))
+        }
         StreamNode::LookupJoin(join) => lookup_state(join, inputs),
         StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
         StreamNode::Window { .. } if sources.is_empty() => {

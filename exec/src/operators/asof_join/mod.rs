@@ -18,7 +18,9 @@
 //!
 //! So a change of a right row costs the left rows between it and the next one, a change of a left row a lookup. State is
 //! the rows of both inputs; nothing that was emitted is kept. NULL keys and times reach nothing: such rows are not kept.
+//! Nor are rows that are final, if both times have a watermark (`closing.rs`).
 
+mod closing;
 mod emit;
 mod nearest;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod walk;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
+use self::closing::Closing;
 use self::emit::Changes;
 use self::walk::Walk;
 use super::null_keys::split_nulls;
@@ -53,6 +56,7 @@ pub struct AsofJoin {
     walk: Option<Walk>,
     /// Changes found and not emitted yet.
     changes: Changes,
+    closing: Closing,
 }
 
 impl AsofJoin {
@@ -85,6 +89,7 @@ impl AsofJoin {
             schema: positional_schema(&spec.output),
             walk: None,
             changes: Changes::default(),
+            closing: Closing::of([join.left_time, join.right_time], &left_types[join.left_time]),
         })
     }
 
@@ -119,6 +124,10 @@ impl Operator for AsofJoin {
         Ok(Flow::Done)
     }
 
+    fn on_watermark(&mut self, watermark: i64) {
+        self.closing.advance(watermark);
+    }
+
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
         self.walk = Some(self.begin_walk()?);
         self.resume(out)
@@ -134,8 +143,7 @@ impl Operator for AsofJoin {
             }
         }
         self.emit_changes(out)?;
-        self.left.settle()?;
-        self.right.settle()?;
+        self.settle()?;
         Ok(Flow::Done)
     }
 
@@ -149,5 +157,6 @@ impl Operator for AsofJoin {
             + self.right.memory_bytes()
             + self.changes.memory_bytes()
             + self.walk.as_ref().map_or(0, Walk::memory_bytes)
+            + self.closing.memory_bytes()
     }
 }

@@ -159,7 +159,7 @@ impl AsofJoin {
 
     /// Whether a right row may be the match of a left one, by time.
     #[inline]
-    fn reaches(&self, left: u32, right: u32) -> bool {
+    pub(super) fn reaches(&self, left: u32, right: u32) -> bool {
         let order = self.left.compare_across(left, &self.right, right);
         order.is_lt() || (order.is_eq() && self.nearest.includes_equal())
     }

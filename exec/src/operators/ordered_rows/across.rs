@@ -5,8 +5,9 @@
 
 use std::cmp::Ordering;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
 use weir_common::Result;
+use weir_common::key::EncodedKeys;
 
 use super::OrderedRows;
 use crate::state::{NONE, Place};
@@ -39,6 +40,19 @@ impl OrderedRows {
         }
     }
 
+    /// The order keys of such values of the ORDER BY columns, to compare rows with.
+    pub fn order_keys(&self, order: &[ArrayRef]) -> Result<EncodedKeys> {
+        let mut keys = EncodedKeys::default();
+        self.sort.encode(order, order.first().map_or(0, |column| column.len()), &mut keys)?;
+        Ok(keys)
+    }
+
+    /// The order of a row and an order key.
+    #[inline]
+    pub fn compare_to(&self, slot: u32, key: &[u8]) -> Ordering {
+        self.sort.compare_encoded(key, slot).reverse()
+    }
+
     /// For each row of another input, by its partition and order columns: the first row of its partition that `comes`
     /// for it, as a slot in `found` (overwritten), `NONE` without one. `comes` is given how the row of the list
     /// compares to the other one; it must be false of the first rows of a list and true of all others. Only while all
@@ -54,8 +68,7 @@ impl OrderedRows {
         self.partitions.lookup(partition, rows, found)?;
         self.sort.encode(order, rows, &mut keys)?;
         for (row, slot) in found.iter_mut().enumerate().filter(|(_, partition)| **partition != NONE) {
-            let compared = |slot: u32| self.sort.compare_encoded(keys.row(row), slot).reverse();
-            let place = self.end_of(*slot, |slot| !comes(compared(slot)));
+            let place = self.end_of(*slot, |slot| !comes(self.compare_to(slot, keys.row(row))));
             *slot = self.list(*slot).from(place).next().unwrap_or(NONE);
         }
         self.scratch.keys = keys;

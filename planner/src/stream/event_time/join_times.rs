@@ -136,6 +136,11 @@ fn conjunction(condition: &ScalarExpr) -> Option<[&ScalarExpr; 2]> {
     }
 }
 
+/// A column and the microseconds by which an expression comes later than it.
+pub(super) fn shifted_column(expr: &ScalarExpr) -> Option<(usize, i64)> {
+    term(expr, usize::MAX).map(|term| (term.column, term.shift))
+}
+
 /// A timestamp column, with constant intervals added and subtracted.
 fn term(expr: &ScalarExpr, left_width: usize) -> Option<Term> {
     match expr {

@@ -7,11 +7,14 @@
 //!   CUMULATE); through UNION ALL as the least of its inputs'.
 //! - PROCTIME() is a column whose watermark is the clock.
 //! - An aggregate, Top-N or window that groups by such a column *closes* by it: it forgets the groups that lie behind the
-//!   watermark. So do sessions by their time, and joins whose condition bounds the times of both sides ([`join_times`]).
-//!   Late rows are left out in front of them ([`on_time`]), so what they emit keeps the watermark.
+//!   watermark. So do sessions by their time, joins whose condition bounds the times of both sides ([`join_times`]), and
+//!   ASOF joins ([`asof_times`]). Late rows are left out in front of them ([`on_time`]), so what they emit keeps the
+//!   watermark.
+//! - What a lookup join emits of a left row comes and goes with it: its columns keep their watermarks.
 //!
 //! Other nodes end it: a join by other columns shows an old row when its match comes.
 
+pub mod asof_times;
 pub mod join_times;
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
@@ -81,6 +84,12 @@ pub fn derive(node: &StreamNode, inputs: &[StreamPlan]) -> Vec<ColumnWatermark> 
         }
         StreamNode::HashJoin { .. } => {
             join_times::of(node, inputs).map_or_else(Vec::new, |times| times.output(node, inputs))
+        }
+        StreamNode::AsofJoin(join) => asof_times::output(join, inputs),
+        StreamNode::LookupJoin(join) => {
+            let of_left =
+                |column: usize| (column < inputs[0].columns.len()).then(|| of_input(column)).flatten();
+            join.project.iter().enumerate().filter_map(|(i, column)| at(i, of_left(*column))).collect()
         }
         StreamNode::Union => {
             let least = |column: usize| {
@@ -196,6 +205,7 @@ pub fn may_be_late(plan: &StreamPlan) -> bool {
         StreamNode::Calc { .. } | StreamNode::ProcTime | StreamNode::Unnest { .. } | StreamNode::Union => {
             plan.inputs.iter().any(may_be_late)
         }
+        StreamNode::LookupJoin(_) => may_be_late(&plan.inputs[0]),
         _ => false,
     }
 }
@@ -253,6 +263,7 @@ pub fn watched(plan: &StreamPlan) -> Option<WatermarkExpr> {
         node @ StreamNode::HashJoin { .. } => {
             join_times::of(node, &plan.inputs).filter(JoinTimes::closes).map(|times| times.watermark)
         }
+        StreamNode::AsofJoin(join) => asof_times::watermark(join, &plan.inputs),
         node => match closing(node, &plan.inputs) {
             Some((_, watermark)) => Some(watermark.clone()),
             None => session_closing(node, &plan.inputs),

@@ -6,6 +6,7 @@ use weir_exec::spec::{AsofJoinSpec, LookupJoinSpec};
 
 use crate::asof_join::AsofJoin;
 use crate::lookup_join::LookupJoin;
+use crate::stream::event_time::asof_times;
 use crate::stream::lower::{Extended, columns_of, lower};
 use crate::stream::plan::{StreamNode, StreamPlan};
 
@@ -17,7 +18,7 @@ pub(super) fn lower_asof_join(join: &AsofJoin) -> Result<StreamPlan> {
     let (Some(left_time), Some(right_time)) = (left.time, right.time) else {
         return Err(Error::internal("an ASOF join compares times"));
     };
-    let node = StreamNode::AsofJoin(AsofJoinSpec {
+    let spec = AsofJoinSpec {
         outer: join.is_outer(),
         project: both(&left, &right),
         left_keys: left.keys,
@@ -25,8 +26,9 @@ pub(super) fn lower_asof_join(join: &AsofJoin) -> Result<StreamPlan> {
         left_time,
         right_time,
         nearest: join.nearest,
-    });
-    Ok(StreamPlan::new(node, vec![left.plan, right.plan], columns_of(join.schema_ref())))
+    };
+    let inputs = asof_times::on_time(&spec, [left.plan, right.plan]);
+    Ok(StreamPlan::new(StreamNode::AsofJoin(spec), inputs, columns_of(join.schema_ref())))
 }
 
 /// The stream plan of a lookup join.

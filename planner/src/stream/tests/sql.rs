@@ -197,15 +197,17 @@ fn the_clock_filters_and_nothing_else() {
     }
 }
 
+/// The columns of a query that have a watermark, and how many times late rows are left out.
+pub(super) fn watermarks(sql: &str) -> (String, usize) {
+    let lines = stream(sql);
+    let first = lines.lines().next().unwrap_or_default();
+    let own = first.split(" watermark=").nth(1).and_then(|rest| rest.split(" state").next());
+    (own.unwrap_or("none").to_owned(), lines.matches("StreamLateFilter").count())
+}
+
 /// Rows of time that were passed: late ones are left out before what closes, and nowhere else.
 #[test]
 fn watermarks_follow_monotone_functions() {
-    let watermarks = |sql: &str| {
-        let lines = stream(sql);
-        let first = lines.lines().next().unwrap_or_default();
-        let own = first.split(" watermark=").nth(1).and_then(|rest| rest.split(" state").next());
-        (own.unwrap_or("none").to_owned(), lines.matches("StreamLateFilter").count())
-    };
     for (sql, columns, filters) in [
         ("SELECT k, ts FROM timed", "[1]", 0),
         ("SELECT ts + INTERVAL '1 day' AS a, -v AS b, date_trunc('hour', ts) AS c FROM timed", "[0, 2]", 0),

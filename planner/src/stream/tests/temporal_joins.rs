@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::sql::{plan, stream};
+use super::sql::{plan, stream, watermarks};
 use crate::explain::render_logical;
 
 #[test]
@@ -69,4 +69,64 @@ fn a_lookup_join_of_a_growing_input_only_grows() {
         StreamCalc { filter: v > 0, project: [id, v] }  mode=retract key=[0] dist=any state=none
           StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
     ");
+}
+
+/// What looks back keeps the left time, what looks ahead the right one, if event time is known of both sides.
+#[test]
+fn watermarks_go_through_joins_by_time() {
+    for (sql, columns, filters) in [
+        (
+            "SELECT l.ts, r.ts AS u FROM timed l LEFT JOIN timed FOR SYSTEM_TIME AS OF l.ts AS r ON l.k = r.k",
+            "[0]",
+            2,
+        ),
+        ("SELECT l.ts, r.ts AS u FROM timed l ASOF JOIN timed r ON l.k = r.k AND l.ts > r.ts", "[0]", 2),
+        (
+            "SELECT l.ts, r.ts AS u FROM timed l ASOF LEFT JOIN timed r ON l.k = r.k AND l.ts <= r.ts",
+            "[1]",
+            2,
+        ),
+        (
+            "SELECT l.ts, b.price FROM timed l ASOF JOIN bid b ON l.k = b.auction AND l.ts > b.date_time",
+            "none",
+            0,
+        ),
+        (
+            "SELECT window_end, l.ts FROM TUMBLE(timed, ts, '1 min') l \
+             JOIN timed FOR SYSTEM_TIME AS OF l.ts - INTERVAL '1 s' AS r ON l.k = r.k",
+            "[0, 1]",
+            2,
+        ),
+        ("SELECT l.v, l.ts FROM timed l JOIN t FOR SYSTEM_TIME AS OF PROCTIME() ON l.k = t.id", "[1]", 0),
+        (
+            "SELECT date_trunc('hour', l.ts), count(*) FROM timed l JOIN t FOR SYSTEM_TIME AS OF PROCTIME() ON l.k = t.id \
+             GROUP BY 1",
+            "[0]",
+            1,
+        ),
+    ] {
+        assert_eq!(watermarks(sql), (columns.to_owned(), filters), "{}", stream(sql));
+    }
+}
+
+#[test]
+fn a_join_by_time_forgets_what_is_final() {
+    let query = "SELECT l.ts, r.v FROM timed l ASOF JOIN timed r ON l.k = r.k AND l.ts >= r.ts";
+    assert_snapshot!(stream(query), @r#"
+    StreamMaterialize { m: [ts, v], key: none }  mode=retract key=none dist=by[0, 1] watermark=[0] state=none
+      StreamAsofJoin { on: [k = k], nearest: ts >= ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=unbounded: the join keeps one right row for each (k), and source "timed" goes on without end
+        StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
+          StreamSource { timed: [k, ts] }  mode=append key=none dist=any watermark=[1] state=none
+        StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
+          StreamSource { timed: [k, ts, v] }  mode=append key=none dist=any watermark=[1] state=none
+    "#);
+    let query = "SELECT r.ts, r.v FROM timed l ASOF LEFT JOIN timed r ON l.k = r.k AND l.ts < r.ts";
+    assert_snapshot!(stream(query), @r#"
+    StreamMaterialize { m: [ts, v], key: none }  mode=retract key=none dist=by[0, 1] watermark=[0] state=none
+      StreamAsofJoin { left, on: [k = k], nearest: ts < ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=unbounded: the join keeps left rows without a match, and source "timed" goes on without end
+        StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
+          StreamSource { timed: [k, ts] }  mode=append key=none dist=any watermark=[1] state=none
+        StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
+          StreamSource { timed: [k, ts, v] }  mode=append key=none dist=any watermark=[1] state=none
+    "#);
 }
