@@ -7,18 +7,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::{Server, eventually, first_value, rows};
+use support::{Server, eventually, first_value, rows, sorted};
 use tokio_postgres::Client;
 use weir_common::seam::Rng;
 
 async fn run(client: &Client, sql: &str) {
     client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
-}
-
-async fn sorted(client: &Client, sql: &str) -> Vec<String> {
-    let mut rows = rows(client, sql).await;
-    rows.sort();
-    rows
 }
 
 const TABLES: &str =

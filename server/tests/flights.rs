@@ -8,17 +8,11 @@ mod support;
 
 use std::path::Path;
 
-use support::csv::{flights_file, tuples};
-use support::postgres::Postgres;
-use support::{Server, first_value, rows};
+use support::csv::{FLIGHTS_AND_WEATHER, flights_file, insert};
+use support::postgres::{Postgres, assert_same};
+use support::{Server, first_value};
 use tokio_postgres::Client;
 
-const FLIGHTS: &str = "year int, month int, day int, dep_time int, sched_dep_time int, dep_delay int, arr_time int, \
-    sched_arr_time int, arr_delay int, carrier text, flight int, tailnum text, origin text, dest text, \
-    air_time int, distance int, hour int, minute int, time_hour timestamptz";
-const WEATHER: &str = "origin text, year int, month int, day int, hour int, temp float8, dewp float8, humid float8, \
-    wind_dir int, wind_speed float8, wind_gust float8, precip float8, pressure float8, visib float8, \
-    time_hour timestamptz";
 const TABLES: [(&str, &str); 3] = [
     ("airlines", "carrier text PRIMARY KEY, name text NOT NULL"),
     (
@@ -96,11 +90,7 @@ async fn a_year_of_flights_equals_postgres() {
     }
     client.batch_execute("FLUSH").await.unwrap();
     for (view, query) in VIEWS {
-        let expected = sorted(rows(&reference, &expanded(query)).await);
-        let actual = sorted(rows(&client, &format!("SELECT * FROM {view}")).await);
-        assert_eq!(actual.len(), expected.len(), "{view}");
-        let different = actual.iter().zip(&expected).find(|(a, e)| a != e);
-        assert_eq!(different, None, "{view}");
+        assert_same(&client, &format!("SELECT * FROM {view}"), &reference, &expanded(query)).await;
     }
     let skipped = first_value(&client, "SELECT rows_skipped FROM sys.jobs WHERE name = 'airport_days'").await;
     assert_eq!(skipped, DAMAGED.len().to_string());
@@ -114,7 +104,7 @@ async fn set_up(client: &Client, reference: &Client, input: &Path) {
             insert(target, table, &lines).await;
         }
     }
-    for (source, columns) in [("flights", FLIGHTS), ("weather", WEATHER)] {
+    for (source, columns) in FLIGHTS_AND_WEATHER {
         reference.batch_execute(&format!("CREATE TABLE {source} ({columns})")).await.unwrap();
         let folder = input.join(source);
         std::fs::create_dir(&folder).unwrap();
@@ -155,15 +145,4 @@ fn drop_file(folder: &Path, month: usize, header: &str, lines: &[String]) {
     let (hidden, name) = (folder.join(".arriving"), folder.join(format!("{month:02}.csv")));
     std::fs::write(&hidden, format!("{header}\n{}\n", lines.join("\n"))).unwrap();
     std::fs::rename(hidden, name).unwrap();
-}
-
-async fn insert(target: &Client, table: &str, lines: &[String]) {
-    for chunk in tuples(lines).chunks(1000) {
-        target.batch_execute(&format!("INSERT INTO {table} VALUES {}", chunk.join(", "))).await.unwrap();
-    }
-}
-
-fn sorted(mut rows: Vec<String>) -> Vec<String> {
-    rows.sort();
-    rows
 }

@@ -333,6 +333,13 @@ pub async fn rows(client: &Client, query: &str) -> Vec<String> {
     messages.into_iter().filter_map(row).collect()
 }
 
+/// The same, sorted as text.
+pub async fn sorted(client: &Client, query: &str) -> Vec<String> {
+    let mut rows = rows(client, query).await;
+    rows.sort();
+    rows
+}
+
 /// The SQLSTATE a statement fails with.
 pub async fn sqlstate(client: &Client, sql: &str) -> String {
     match client.batch_execute(sql).await {

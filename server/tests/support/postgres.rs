@@ -2,6 +2,8 @@
 
 use tokio_postgres::{Client, NoTls};
 
+use super::sorted;
+
 /// A running PostgreSQL.
 pub struct Postgres(weir_sqllogictest::postgres::Postgres);
 
@@ -19,4 +21,12 @@ impl Postgres {
         tokio::spawn(connection);
         client
     }
+}
+
+/// Checks that a query gives the rows that another one gives in PostgreSQL, in any order.
+pub async fn assert_same(client: &Client, query: &str, reference: &Client, in_postgres: &str) {
+    let (actual, expected) = (sorted(client, query).await, sorted(reference, in_postgres).await);
+    let different = actual.iter().zip(&expected).find(|(a, e)| a != e);
+    assert_eq!(different, None, "{query}");
+    assert_eq!(actual.len(), expected.len(), "{query}");
 }
