@@ -50,6 +50,20 @@ pub enum Pattern {
     Repeat { pattern: Box<Pattern>, min: u32, max: Option<u32>, is_greedy: bool },
 }
 
+impl Pattern {
+    /// Whether another pattern is a part of it.
+    pub fn contains(&self, part: &Pattern) -> bool {
+        self == part
+            || match self {
+                Pattern::Variable { .. } | Pattern::Start | Pattern::End => false,
+                Pattern::Concat(parts) | Pattern::Alternation(parts) => {
+                    parts.iter().any(|one| one.contains(part))
+                }
+                Pattern::Repeat { pattern, .. } => pattern.contains(part),
+            }
+    }
+}
+
 /// A row among those of a match that are mapped to some variables, counted from an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Logical {
@@ -175,6 +189,18 @@ impl RowPattern {
     pub fn expressions(&self) -> impl Iterator<Item = &MatchExpr> {
         let defines = self.variables.iter().filter_map(|variable| variable.define.as_ref());
         defines.chain(self.measures.iter().map(|measure| &measure.value))
+    }
+
+    /// The time that rows are ordered by first: earlier ones first, those without a time last.
+    pub fn time(&self, input: &[DataType]) -> Option<usize> {
+        let first = self.order.first().filter(|key| !key.descending && !key.nulls_first)?;
+        matches!(input.get(first.column)?, DataType::Timestamp(..)).then_some(first.column)
+    }
+
+    /// How long after the first row of an attempt no row that comes is looked at: `WITHIN`, if rows behind a match do not
+    /// matter.
+    pub fn over_after_micros(&self) -> Option<i64> {
+        self.within_micros.filter(|_| self.margins().1 == 0 && !self.pattern.contains(&Pattern::End))
     }
 
     /// How many rows before and after the rows of a match are read.

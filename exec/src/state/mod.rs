@@ -30,7 +30,7 @@ pub use row_list::{Place, RowList};
 pub use row_store::RowStore;
 pub use sort_keys::SortKeys;
 pub use stored_column::can_store;
-pub use time_index::TimeIndex;
+pub use time_index::{FirstTimes, TimeIndex};
 
 /// "No id", "no slot": the end of a chain.
 pub const NONE: u32 = u32::MAX;

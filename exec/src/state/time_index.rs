@@ -66,6 +66,41 @@ impl<T: Copy + Ord> TimeIndex<T> {
     }
 }
 
+/// Things with small numbers, each by the first time at which something is to be done about it. What that is may have
+/// changed when its time has passed; then it is noted again.
+#[derive(Default)]
+pub struct FirstTimes {
+    by_time: TimeIndex<u32>,
+    /// The first time that each is noted under.
+    first: Vec<i64>,
+}
+
+impl FirstTimes {
+    /// Notes a thing under a time, unless it is noted under an earlier one; never if there is no such time, `i64::MAX`.
+    pub fn note(&mut self, thing: u32, time: i64) {
+        let at = thing as usize;
+        if at >= self.first.len() {
+            self.first.resize(at + 1, i64::MAX);
+        }
+        if time < self.first[at] {
+            self.first[at] = time;
+            self.by_time.add(time, thing);
+        }
+    }
+
+    /// Takes all things of earlier times out, each once, in order.
+    pub fn take_before(&mut self, time: i64) -> Vec<u32> {
+        let taken = self.by_time.take_before(time);
+        taken.iter().for_each(|thing| self.first[*thing as usize] = i64::MAX);
+        taken
+    }
+
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.by_time.memory_bytes() + self.first.capacity() * size_of::<i64>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -84,5 +119,17 @@ mod tests {
         assert_eq!((index.take_before(6), index.first()), (vec![1, 2, 4], Some(9)));
         index.clear();
         assert!(index.take_before(i64::MAX).is_empty());
+    }
+
+    #[test]
+    fn a_thing_is_noted_under_its_first_time() {
+        let mut times = FirstTimes::default();
+        [(3, 9), (3, 5), (3, 7), (1, 6), (2, i64::MAX)]
+            .into_iter()
+            .for_each(|(thing, time)| times.note(thing, time));
+        assert_eq!(times.take_before(6), [3]);
+        times.note(3, 6);
+        assert_eq!(times.take_before(i64::MAX), [1, 3]);
+        assert!(times.take_before(i64::MAX).is_empty());
     }
 }

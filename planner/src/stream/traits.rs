@@ -21,7 +21,7 @@ use weir_exec::spec::{
 };
 use weir_runtime::graph::Exchange;
 
-use crate::stream::event_time::{self, ColumnWatermark, asof_times};
+use crate::stream::event_time::{self, ColumnWatermark, asof_times, match_times};
 use crate::stream::lookup::{lookup_key, lookup_state};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
@@ -362,6 +362,12 @@ fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> 
         StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
         StreamNode::Window { .. } if sources.is_empty() => {
             StateBound::Bounded("the rows of its input".into())
+        }
+        StreamNode::MatchRecognize { pattern }
+            if match_times::watermark(pattern, &inputs[0]).is_some()
+                && pattern.over_after_micros().is_some() =>
+        {
+            StateBound::Bounded("rows until event time has passed the matches that they may be in".into())
         }
         StreamNode::MatchRecognize { .. } if sources.is_empty() => {
             StateBound::Bounded("the rows of its input".into())

@@ -16,8 +16,7 @@
 //!   left    2   3   6  8 │ 9                  2, 3 and 6 go, 8 waits
 //!                        W
 //! ```
-//! A partition is noted under the time of the first of its rows that may go; where that has changed when its time has
-//! passed, it is noted again.
+//! A partition is noted under the time of the first of its rows that may go.
 
 use arrow::datatypes::DataType;
 use weir_common::Result;
@@ -25,7 +24,7 @@ use weir_common::Result;
 use super::AsofJoin;
 use crate::operators::ordered_rows::OrderedRows;
 use crate::state::native::{int_array, int_values};
-use crate::state::{NONE, TimeIndex};
+use crate::state::{FirstTimes, NONE};
 
 /// When rows of either side may go.
 pub(super) struct Closing {
@@ -36,21 +35,14 @@ pub(super) struct Closing {
     watermark: Option<i64>,
     /// Whether the partitions that were there when the watermark came are noted.
     has_begun: bool,
-    sides: [Noted; 2],
-}
-
-/// Partitions of a side.
-#[derive(Default)]
-struct Noted {
-    by_time: TimeIndex<u32>,
-    /// The first time that each partition is noted under.
-    first: Vec<i64>,
+    /// Partitions of each side by when the first of their rows may go.
+    sides: [FirstTimes; 2],
 }
 
 impl Closing {
     /// By the times of both sides, which are of this type.
     pub fn of(times: [usize; 2], time_type: &DataType) -> Closing {
-        let sides = [Noted::default(), Noted::default()];
+        let sides = [FirstTimes::default(), FirstTimes::default()];
         Closing { times, time_type: time_type.clone(), watermark: None, has_begun: false, sides }
     }
 
@@ -61,26 +53,7 @@ impl Closing {
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.sides.iter().map(|side| side.by_time.memory_bytes() + side.first.capacity() * 8).sum()
-    }
-}
-
-impl Noted {
-    fn note(&mut self, partition: u32, time: i64) {
-        let at = partition as usize;
-        if at >= self.first.len() {
-            self.first.resize(at + 1, i64::MAX);
-        }
-        if time < self.first[at] {
-            self.first[at] = time;
-            self.by_time.add(time, partition);
-        }
-    }
-
-    fn take_before(&mut self, watermark: i64) -> Vec<u32> {
-        let taken = self.by_time.take_before(watermark);
-        taken.iter().for_each(|partition| self.first[*partition as usize] = i64::MAX);
-        taken
+        self.sides.iter().map(FirstTimes::memory_bytes).sum()
     }
 }
 

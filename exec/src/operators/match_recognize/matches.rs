@@ -31,6 +31,27 @@ pub(super) struct Restart<R> {
     pub number: i64,
     /// The last row that was looked at before; `None` for the end of the rows.
     pub reach: Option<R>,
+    /// What lies before it is final when event time has come so far (`closing.rs`); `i64::MAX` for never.
+    pub final_at: i64,
+}
+
+/// When attempts are final, by the times of rows.
+pub(super) struct Finality {
+    /// The times of all rows.
+    pub times: Vec<Option<i64>>,
+    /// How long after its first row an attempt takes no more rows, and looks at none.
+    pub over_after: Option<i64>,
+}
+
+impl Finality {
+    /// When attempts are final of which the last was made at one row, and none of which looked at rows behind another;
+    /// `None` for the end of the rows.
+    fn of(&self, last: usize, reach: Option<usize>) -> i64 {
+        let passed = reach.and_then(|reach| self.times[reach]?.checked_add(1));
+        let begun = self.times.get(last).copied().flatten();
+        let over = self.over_after.zip(begun).and_then(|(after, begun)| begun.checked_add(after));
+        passed.into_iter().chain(over).min().unwrap_or(i64::MAX)
+    }
 }
 
 /// What is looked for in a partition.
@@ -43,32 +64,47 @@ pub(super) struct Search {
     pub margin: usize,
 }
 
+/// Where matching begins.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    pub start: usize,
+    /// Matches before it.
+    pub number: i64,
+}
+
 /// The matches from a row on, of which `number` come before.
 pub(super) struct Matches {
     pub found: Vec<Found>,
     pub restarts: Vec<Restart<usize>>,
+    /// The matches up to the end of the rows, and when they are final.
+    pub end: (i64, i64),
 }
 
 impl Search {
-    /// Finds all matches from a row on, `number` of which come before.
+    /// Finds all matches from a row on.
     pub fn run(
         &self,
         matcher: &mut Matcher,
         rows: &Rows,
         within: Option<&Within>,
-        from: usize,
-        mut number: i64,
+        finality: Option<&Finality>,
+        Begin { start: from, mut number }: Begin,
     ) -> Result<Matches> {
         matcher.look_at(rows)?;
         let (mut start, mut reach, mut matched_until, mut last_restart) = (from, from, from, from);
-        let mut matches = Matches { found: Vec::new(), restarts: Vec::new() };
+        let mut last = from;
+        let mut matches = Matches { found: Vec::new(), restarts: Vec::new(), end: (number, i64::MAX) };
+        let final_at = |last: usize, reach: Option<usize>| {
+            finality.map_or(i64::MAX, |finality| finality.of(last, reach))
+        };
         while start < rows.len {
             if start >= last_restart + RESTART_ROWS && (!self.unmatched || start >= matched_until) {
                 // A row that comes before `start` has to be seen, too.
                 let reach = Some(reach.max(start)).filter(|reach| *reach < rows.len);
-                matches.restarts.push(Restart { start, number, reach });
+                matches.restarts.push(Restart { start, number, reach, final_at: final_at(last, reach) });
                 last_restart = start;
             }
+            last = start;
             matcher.conditions.match_number = number + 1;
             let is_match = matcher.find(start, rows, within)?;
             let end = start + if is_match { matcher.labels.len() } else { 0 };
@@ -86,6 +122,9 @@ impl Search {
             matches.found.push(Found { start, labels, number: Some(number) });
             (start, matched_until) = (next, matched_until.max(end));
         }
+        // Rows before all attempts are final like those of the first one.
+        let looked = Some(reach.max(rows.len.saturating_sub(1))).filter(|reach| *reach < rows.len);
+        matches.end = (number, final_at(last, looked));
         Ok(matches)
     }
 

@@ -13,9 +13,11 @@
 //! As matching goes, it leaves a *restart* every 64 rows or so: a row where an attempt began, how many matches came before
 //! it, and the last row that had been looked at by then. If all changes of an epoch are behind that row, both runs begin
 //! there. A partition that grows at its end costs an epoch the rows since the oldest attempt that is not decided yet, and
-//! at most 64 more. After a restart of the job a partition's first change costs all its rows.
+//! at most 64 more. After a restart of the job a partition's first change costs all its rows. If rows are ordered by a time
+//! with a watermark, those go that nothing will change before the oldest attempt that is not final (`closing.rs`).
 
 mod aggregate;
+mod closing;
 mod conditions;
 mod difference;
 mod matcher;
@@ -33,10 +35,11 @@ use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_common::{ChangeBatch, Epoch, Error, Result};
 
+use self::closing::Closing;
 use self::conditions::Conditions;
 use self::difference::{Outcome, emit_difference};
 use self::matcher::{Matcher, Within};
-use self::matches::{Restart, Search};
+use self::matches::{Begin, Finality, Restart, Search};
 use self::measures::Measures;
 use self::program::Program;
 use self::rows::Rows;
@@ -56,12 +59,15 @@ pub struct MatchRecognize {
     margin: usize,
     /// The column of times, and how far apart the first and last row of a match may not be.
     within: Option<(usize, i64)>,
+    /// The time that may have a watermark, and how long after its first row an attempt is over.
+    time: Option<(usize, Option<i64>)>,
     rows: OrderedRows,
     /// Of each partition, in order; rows as slots.
     restarts: Vec<Vec<Restart<u32>>>,
     /// Rows that this epoch changed, by partition and in order; those before `done` have their partition emitted.
     changed: Option<Vec<u32>>,
     done: usize,
+    closing: Closing,
 }
 
 /// Which rows of a partition are meant: of before the epoch, or of now.
@@ -92,32 +98,31 @@ impl MatchRecognize {
             measures: Measures::new(pattern, input)?,
             margin,
             within: within(pattern, input)?,
+            time: pattern.time(input).map(|time| (time, pattern.over_after_micros())),
             rows: OrderedRows::new(&pattern.partition, &pattern.order, input)?,
             restarts: Vec::new(),
             changed: None,
             done: 0,
+            closing: Closing::of(pattern),
         })
     }
 
     /// Emits what an epoch changes of a partition, of whose changed rows this is the first.
     fn emit(&mut self, first: u32, out: &mut Output) -> Result<()> {
-        let partition = self.rows.partition(first) as usize;
-        if self.restarts.len() <= partition {
-            self.restarts.resize_with(partition + 1, Vec::new);
-        }
-        let mut restarts = std::mem::take(&mut self.restarts[partition]);
+        let partition = self.rows.partition(first);
+        let mut restarts = self.keep_restarts(partition, Vec::new());
         let holds =
             |restart: &Restart<u32>| restart.reach.is_some_and(|reach| self.rows.order(reach, first).is_lt());
         restarts.truncate(restarts.partition_point(holds));
         let from = restarts.last().copied();
-        let (before, _) = self.outcome(partition as u32, from, Moment::Before)?;
-        let (now, left) = self.outcome(partition as u32, from, Moment::Now)?;
+        let (before, _) = self.outcome(partition, from, Moment::Before)?;
+        let (now, left) = self.outcome(partition, from, Moment::Now)?;
         restarts.extend(left);
-        self.restarts[partition] = restarts;
+        self.keep_restarts(partition, restarts);
         emit_difference(&self.schema, &before, &now, out)
     }
 
-    /// What comes out of the matches of a partition from a restart on, and the restarts that are left.
+    /// What comes out of the matches of a partition from a restart on, or from its base, and the restarts that are left.
     fn outcome(
         &mut self,
         partition: u32,
@@ -126,10 +131,21 @@ impl MatchRecognize {
     ) -> Result<(Outcome, Vec<Restart<u32>>)> {
         let (slots, start) = self.slots(partition, from, moment)?;
         let columns = self.rows.rows.gather_all(&slots)?;
-        let rows = Rows { columns, len: slots.len(), is_from_start: from.is_none() };
-        let within = self.within.map(|(column, length)| times(&rows, column, length)).transpose()?;
-        let number = from.map_or(0, |from| from.number);
-        let matches = self.search.run(&mut self.matcher, &rows, within.as_ref(), start, number)?;
+        let rows = Rows { columns, len: slots.len(), is_from_start: from.is_none() && start == 0 };
+        let within = self.within.map(|(column, length)| Ok(Within { times: times(&rows, column)?, length }));
+        let within = within.transpose()?;
+        let finality =
+            self.time.map(|(column, over_after)| Ok(Finality { times: times(&rows, column)?, over_after }));
+        let number = from.map_or(self.closing.base(partition).number, |from| from.number);
+        let begin = Begin { start, number };
+        let finality: Option<Finality> = finality.transpose()?;
+        let matches = self.search.run(&mut self.matcher, &rows, within.as_ref(), finality.as_ref(), begin)?;
+        // What comes later is not final earlier.
+        let least = from.map_or(i64::MIN, |from| from.final_at);
+        if let Moment::Now = moment {
+            let (number, final_at) = matches.end;
+            self.closing.set_end(partition, number, final_at.max(least));
+        }
         let (columns, len) = self.measures.output(&rows, &matches.found)?;
         // A restart is at the first of equal rows, since a slot stands for all of them.
         let is_first = |restart: &&Restart<usize>| slots[restart.start - 1] != slots[restart.start];
@@ -137,6 +153,7 @@ impl MatchRecognize {
             start: slots[restart.start],
             number: restart.number,
             reach: restart.reach.map(|reach| slots[reach]),
+            final_at: restart.final_at.max(least),
         });
         Ok((Outcome { columns, rows: len }, left.collect()))
     }
@@ -146,7 +163,8 @@ impl MatchRecognize {
     fn slots(&self, partition: u32, from: Option<Restart<u32>>, moment: Moment) -> Result<(Vec<u32>, usize)> {
         let copies = |slot: u32| std::iter::repeat_n(slot, self.rows.copies(slot)[moment as usize] as usize);
         let Some(from) = from else {
-            return Ok((self.rows.list(partition).iter().flat_map(copies).collect(), 0));
+            let slots = self.rows.list(partition).iter().flat_map(copies).collect();
+            return Ok((slots, self.closing.base(partition).before));
         };
         let (list, place) = self.rows.place(from.start)?;
         let mut slots: Vec<u32> = list.before(place).flat_map(copies).take(self.margin).collect();
@@ -168,26 +186,29 @@ fn within(pattern: &RowPattern, input: &[DataType]) -> Result<Option<(usize, i64
     }
 }
 
-fn times(rows: &Rows, column: usize, length: i64) -> Result<Within> {
+/// The times of rows in microseconds.
+fn times(rows: &Rows, column: usize) -> Result<Vec<Option<i64>>> {
     const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
     let column = &rows.columns[column];
     let unit = if *column.data_type() == DataType::Date32 { DAY_MICROS } else { 1 };
     let values = int_values(column)?;
-    let times = values
-        .iter()
-        .enumerate()
-        .map(|(row, time)| (!column.is_null(row)).then(|| time.saturating_mul(unit)));
-    Ok(Within { times: times.collect(), length })
+    let times = values.iter().enumerate();
+    Ok(times.map(|(row, time)| (!column.is_null(row)).then(|| time.saturating_mul(unit))).collect())
 }
 
 impl Operator for MatchRecognize {
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<()> {
-        self.rows.restore(cx)
+        self.rows.restore(cx)?;
+        self.restore_bases(cx)
     }
 
     fn on_batch(&mut self, _port: Port, batch: ChangeBatch, _out: &mut Output) -> Result<Flow> {
         self.rows.apply(&batch)?;
         Ok(Flow::Done)
+    }
+
+    fn on_watermark(&mut self, watermark: i64) {
+        self.closing.advance(watermark);
     }
 
     fn on_epoch_end(&mut self, _epoch: Epoch, out: &mut Output) -> Result<Flow> {
@@ -208,12 +229,13 @@ impl Operator for MatchRecognize {
             self.done += others.count();
         }
         self.done = 0;
-        self.rows.settle()?;
+        self.settle()?;
         Ok(Flow::Done)
     }
 
     fn checkpoint(&mut self, state: &mut dyn StateWriter) -> Result<()> {
-        self.rows.persist(state)
+        self.rows.persist(state)?;
+        self.persist_bases(state)
     }
 
     fn memory_bytes(&self) -> usize {
@@ -221,6 +243,7 @@ impl Operator for MatchRecognize {
         self.rows.memory_bytes()
             + restarts * size_of::<Restart<u32>>()
             + self.restarts.capacity() * size_of::<Vec<Restart<u32>>>()
+            + self.closing.memory_bytes()
             + self.changed.as_ref().map_or(0, |changed| changed.capacity() * size_of::<u32>())
     }
 }

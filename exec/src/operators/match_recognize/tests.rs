@@ -1,6 +1,7 @@
 //! MATCH_RECOGNIZE against enumeration ([`model`]), over changing input and for random patterns; and what a matcher must
 //! bear.
 
+mod closing;
 mod limits;
 mod model;
 

@@ -58,6 +58,20 @@ impl OrderedRows {
         append_sequences(&self.partitions.encode(&ids)?, sequences, &mut self.journal.deleted)
     }
 
+    /// The keys on disk of partitions, without their rows'.
+    pub fn partition_keys(&self, ids: &[u32]) -> Result<EncodedKeys> {
+        self.partitions.encode(ids)
+    }
+
+    /// The partitions with these keys, `NONE` where there is none.
+    pub fn partitions_by_keys(&mut self, keys: &[&[u8]]) -> Result<Vec<u32>> {
+        let encoder = KeyEncoder::new(self.partitions.types())?;
+        let columns = if self.partition.is_empty() { Vec::new() } else { encoder.decode(keys)? };
+        let mut found = Vec::new();
+        self.partitions.lookup(&columns, keys.len(), &mut found)?;
+        Ok(found)
+    }
+
     /// Loads the last checkpoint.
     pub fn restore(&mut self, cx: &OpenContext<'_>) -> Result<()> {
         let encoder = KeyEncoder::new(self.partitions.types())?;

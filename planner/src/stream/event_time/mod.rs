@@ -10,12 +10,14 @@
 //!   watermark. So do sessions by their time, joins whose condition bounds the times of both sides ([`join_times`]), and
 //!   ASOF joins ([`asof_times`]). Late rows are left out in front of them ([`on_time`]), so what they emit keeps the
 //!   watermark.
+//! - The rows of a match keep it, less what WITHIN says ([`match_times`]).
 //! - What a lookup join emits of a left row comes and goes with it: its columns keep their watermarks.
 //!
 //! Other nodes end it: a join by other columns shows an old row when its match comes.
 
 pub mod asof_times;
 pub mod join_times;
+pub mod match_times;
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,7 @@ pub fn derive(node: &StreamNode, inputs: &[StreamPlan]) -> Vec<ColumnWatermark> 
             join_times::of(node, inputs).map_or_else(Vec::new, |times| times.output(node, inputs))
         }
         StreamNode::AsofJoin(join) => asof_times::output(join, inputs),
+        StreamNode::MatchRecognize { pattern } => match_times::output(pattern, &inputs[0]),
         StreamNode::LookupJoin(join) => {
             let of_left =
                 |column: usize| (column < inputs[0].columns.len()).then(|| of_input(column)).flatten();
@@ -264,6 +267,7 @@ pub fn watched(plan: &StreamPlan) -> Option<WatermarkExpr> {
             join_times::of(node, &plan.inputs).filter(JoinTimes::closes).map(|times| times.watermark)
         }
         StreamNode::AsofJoin(join) => asof_times::watermark(join, &plan.inputs),
+        StreamNode::MatchRecognize { pattern } => match_times::watermark(pattern, &plan.inputs[0]).cloned(),
         node => match closing(node, &plan.inputs) {
             Some((_, watermark)) => Some(watermark.clone()),
             None => session_closing(node, &plan.inputs),

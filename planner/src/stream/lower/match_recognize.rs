@@ -3,6 +3,7 @@
 use weir_common::{Error, Result};
 
 use crate::match_recognize::MatchRecognize;
+use crate::stream::event_time::match_times;
 use crate::stream::lower::{columns_of, lower};
 use crate::stream::plan::{StreamNode, StreamPlan};
 
@@ -14,5 +15,6 @@ pub(super) fn lower_match_recognize(recognize: &MatchRecognize) -> Result<Stream
             .with_hint("Cast the column in a subquery below MATCH_RECOGNIZE."));
     }
     let node = StreamNode::MatchRecognize { pattern: Box::new(recognize.pattern.clone()) };
+    let rows = match_times::on_time(&recognize.pattern, rows);
     Ok(StreamPlan::new(node, vec![rows], columns_of(&recognize.schema)))
 }
