@@ -56,6 +56,7 @@ pub(crate) fn materialized_view() -> Object {
         options_sql: String::new(),
         emission_sql: String::new(),
         watermarks: Vec::new(),
+        grows: false,
         plan: vec![1, 2],
     };
     Object::new(MV, PUBLIC, "mv", ROLE, ObjectKind::MaterializedView(def)).with_depends_on(vec![V])

@@ -114,6 +114,8 @@ pub enum ExplainStage {
     Logical,
     Stream,
     Job,
+    /// What state the plan keeps, and what limits it.
+    State,
 }
 
 /// How EXPLAIN prints.

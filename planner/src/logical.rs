@@ -47,6 +47,8 @@ pub struct RelationSource {
     pub key: RelationKey,
     /// Columns with their watermarks, by position; of relations that a job reads.
     pub watermarks: Vec<(usize, WatermarkExpr)>,
+    /// Whether it is a view whose rows become ever more.
+    pub grows: bool,
 }
 
 impl TableSource for RelationSource {

@@ -6,6 +6,7 @@
 //!   logical   optimised plan      optimised plan
 //!   stream    as if it were a view
 //!   job       as if it were a view
+//!   STATE     as if it were a view: a row for each piece of state
 //! ```
 
 use std::sync::Arc;
@@ -21,11 +22,12 @@ use weir_planner::bound::{
     BoundCreateSink, BoundCreateView, BoundQuery, ExplainFormat, ExplainOptions, ExplainStage,
 };
 use weir_planner::explain::{
-    job_json, logical_json, render_intervals, render_job, render_logical, render_stream, stream_json,
+    STATE_COLUMNS, job_json, logical_json, render_intervals, render_job, render_logical, render_state,
+    render_stream, state_json, stream_json,
 };
 use weir_planner::rules::DisabledRules;
 use weir_planner::stream::{JobTarget, PlannedJob, TargetOutput, into_table, plan_job};
-use weir_planner::{BindContext, BoundStatement};
+use weir_planner::{BindContext, BoundStatement, OutputColumn};
 
 use crate::outcome::Outcome;
 use crate::query::Purpose;
@@ -102,8 +104,8 @@ impl Session {
         purpose: Purpose,
     ) -> Result<Outcome> {
         match options.stage {
-            ExplainStage::Stream | ExplainStage::Job => {
-                explain_job(options, &query, "explained", &self.disabled_rules()?)
+            ExplainStage::Stream | ExplainStage::Job | ExplainStage::State => {
+                explain_as_view(options, &query, &self.disabled_rules()?)
             }
             ExplainStage::Logical => {
                 let plan = self.env.batch.optimise(&query.plan, &self.disabled_rules()?)?;
@@ -150,7 +152,8 @@ fn explain_sink(
 ) -> Result<Outcome> {
     let name = &create.name.name;
     let Some(into) = &create.into else {
-        return explain_job(options, &create.query, name, disabled);
+        let target = planned_only(name, TargetOutput::ToSink(PLANNED_ONLY));
+        return show(options, &plan(options, &create.query, target, disabled)?, None);
     };
     let target = TargetOutput::ToTable { sink: PLANNED_ONLY, table: into.table };
     let planned = plan(options, &create.query, planned_only(name, target), disabled)?;
@@ -159,14 +162,9 @@ fn explain_sink(
     show(options, &planned, Some(promise))
 }
 
-fn explain_job(
-    options: ExplainOptions,
-    query: &BoundQuery,
-    name: &str,
-    disabled: &DisabledRules,
-) -> Result<Outcome> {
-    let target = TargetOutput::ToRelation(PLANNED_ONLY);
-    show(options, &plan(options, query, planned_only(name, target), disabled)?, None)
+fn explain_as_view(options: ExplainOptions, query: &BoundQuery, disabled: &DisabledRules) -> Result<Outcome> {
+    let target = planned_only("explained", TargetOutput::ToRelation(PLANNED_ONLY));
+    show(options, &plan(options, query, target, disabled)?, None)
 }
 
 fn explain_view(
@@ -204,6 +202,10 @@ fn show(options: ExplainOptions, planned: &PlannedJob, heading: Option<String>) 
             output(options.format, || headed(render_logical(logical)), || logical_json(logical))
         }
         ExplainStage::Job => output(options.format, || headed(render_job(job)), || job_json(job)),
+        ExplainStage::State if options.format == ExplainFormat::Text => {
+            rows::text_rows(&STATE_COLUMNS, render_state(stream), "EXPLAIN")
+        }
+        ExplainStage::State => output(options.format, Vec::new, || state_json(stream)),
         ExplainStage::Default | ExplainStage::Stream => {
             output(options.format, || headed(render_stream(stream)), || stream_json(stream))
         }
@@ -221,4 +223,10 @@ fn output(
         ExplainFormat::Json => vec![serde_json::to_string_pretty(&json()).map_err(Error::internal)?],
     };
     rows::text_rows(&rows::EXPLAIN, lines.into_iter().map(|line| vec![line]).collect(), "EXPLAIN")
+}
+
+/// The columns of what EXPLAIN returns.
+pub(crate) fn columns(options: ExplainOptions) -> Vec<OutputColumn> {
+    let is_table = options.stage == ExplainStage::State && options.format == ExplainFormat::Text;
+    if is_table { rows::text_columns(&STATE_COLUMNS) } else { rows::text_columns(&rows::EXPLAIN) }
 }

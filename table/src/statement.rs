@@ -12,6 +12,7 @@ use weir_planner::bound::{
 };
 use weir_planner::{BoundStatement, OutputColumn, ParamValues, ParsedStatement};
 
+use crate::explain;
 use crate::outcome::{Notice, Outcome, ParamValue, Prepared, TransactionStatus};
 use crate::prepared::PreparedBy;
 use crate::query::Purpose;
@@ -89,8 +90,8 @@ impl Session {
     /// The result columns of a statement; `None` when it returns no rows.
     pub(crate) fn describe(&self, bound: &BoundStatement) -> Result<Option<Vec<OutputColumn>>> {
         Ok(match bound {
-            BoundStatement::Explain { .. } | BoundStatement::ExplainObject { .. } => {
-                Some(rows::text_columns(&rows::EXPLAIN))
+            BoundStatement::Explain { options, .. } | BoundStatement::ExplainObject { options, .. } => {
+                Some(explain::columns(*options))
             }
             BoundStatement::ShowCreate { .. } => Some(rows::text_columns(&rows::SHOW_CREATE)),
             BoundStatement::ShowVariable { name } if name == "all" => {

@@ -17,6 +17,8 @@ pub struct MaterializedViewDef {
     pub emission_sql: String,
     /// Ids of the columns that have a watermark.
     pub watermarks: Vec<u16>,
+    /// Whether its rows become ever more as long as the job runs.
+    pub grows: bool,
     /// The encoded job graph; opaque here.
     pub plan: Vec<u8>,
 }

@@ -149,6 +149,7 @@ impl Binder<'_> {
         let mut source = source(object.id, kind, schema_name, object.name.clone(), schema);
         if self.continuous.get() {
             source.watermarks = self.watermarks_of(object)?;
+            source.grows = matches!(&object.kind, ObjectKind::MaterializedView(view) if view.grows);
         }
         self.scan(source, alias)
     }
@@ -293,5 +294,6 @@ fn source(
         columns: schema.columns,
         key: schema.key,
         watermarks: Vec::new(),
+        grows: false,
     }
 }

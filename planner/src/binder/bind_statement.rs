@@ -91,7 +91,7 @@ impl Binder<'_> {
             }
             ExplainTarget::Statement(parsed) => {
                 // A query may be explained as the view it could be.
-                if matches!(options.stage, ExplainStage::Stream | ExplainStage::Job) {
+                if matches!(options.stage, ExplainStage::Stream | ExplainStage::Job | ExplainStage::State) {
                     self.continuous.set(true);
                 }
                 let statement = Box::new(self.bind_statement(parsed)?);

@@ -9,7 +9,7 @@ use crate::explain::row_pattern::render_match_recognize;
 use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
-use crate::stream::traits::{Distribution, StateBound, Traits};
+use crate::stream::traits::Distribution;
 
 /// A line for each node, inputs indented below.
 pub fn render_stream(plan: &StreamPlan) -> Vec<String> {
@@ -24,7 +24,7 @@ pub fn stream_json(plan: &StreamPlan) -> Value {
 }
 
 fn render(plan: &StreamPlan, level: usize, lines: &mut Vec<String>) {
-    lines.push(format!("{}{}  {}", indent(level), render_node(plan), render_traits(&plan.traits)));
+    lines.push(format!("{}{}  {}", indent(level), render_node(plan), render_traits(plan)));
     for input in &plan.inputs {
         render(input, level + 1, lines);
     }
@@ -173,7 +173,8 @@ fn render_call(call: &AggregateCall, input: &[&str]) -> String {
 }
 
 /// `mode=retract key=[0] dist=by[0] state=…`.
-fn render_traits(traits: &Traits) -> String {
+fn render_traits(plan: &StreamPlan) -> String {
+    let traits = &plan.traits;
     let mode = match traits.mode {
         ChangelogMode::AppendOnly => "append",
         ChangelogMode::Retract => "retract",
@@ -184,11 +185,8 @@ fn render_traits(traits: &Traits) -> String {
         Distribution::ByKey(columns) => format!("by{}", list(columns)),
         Distribution::Single => "single".to_string(),
     };
-    let state = match &traits.state {
-        StateBound::Stateless => "none".to_string(),
-        StateBound::Bounded(by) => by.clone(),
-        StateBound::Unbounded(why) => format!("unbounded: {why}"),
-    };
+    let state: Vec<String> = traits.state.iter().map(|table| table.summary(plan)).collect();
+    let state = if state.is_empty() { "none".to_string() } else { state.join("; ") };
     let watermarks = match traits.watermarks.as_slice() {
         [] => String::new(),
         some => format!(" watermark={}", list(some.iter().map(|w| w.column))),

@@ -110,9 +110,11 @@ impl StatementParser<'_> {
 fn set_explain_option(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result<()> {
     let on = !matches!(value, Some("off" | "false" | "0"));
     match (name, value) {
-        ("stage", Some("logical")) => options.stage = ExplainStage::Logical,
-        ("stage", Some("stream")) => options.stage = ExplainStage::Stream,
-        ("stage", Some("job")) => options.stage = ExplainStage::Job,
+        ("stage", Some("logical")) => set_explain_stage(options, ExplainStage::Logical)?,
+        ("stage", Some("stream")) => set_explain_stage(options, ExplainStage::Stream)?,
+        ("stage", Some("job")) => set_explain_stage(options, ExplainStage::Job)?,
+        ("state", _) if on => set_explain_stage(options, ExplainStage::State)?,
+        ("state", _) => {}
         ("format", Some("text")) => options.format = ExplainFormat::Text,
         ("format", Some("json")) => options.format = ExplainFormat::Json,
         ("analyze", _) => options.analyze = on,
@@ -132,5 +134,16 @@ fn set_explain_option(options: &mut ExplainOptions, name: &str, value: Option<&s
             return Err(Error::new(SqlState::SYNTAX_ERROR, message));
         }
     }
+    Ok(())
+}
+
+/// Sets what is shown: one stage, or the state.
+fn set_explain_stage(options: &mut ExplainOptions, stage: ExplainStage) -> Result<()> {
+    let shows_state = |stage| stage == ExplainStage::State;
+    if options.stage != ExplainStage::Default && shows_state(options.stage) != shows_state(stage) {
+        let message = "EXPLAIN options STAGE and STATE cannot be used together";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    options.stage = stage;
     Ok(())
 }

@@ -157,8 +157,8 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
     let pick = |project: &[usize]| keep.iter().map(|i| project[*i]).collect();
     let columns = keep.iter().map(|i| input.columns[*i].clone()).collect();
     let node = match input.node {
-        StreamNode::Scan { relation, name, is_table, key, project, watermarks } => {
-            StreamNode::Scan { relation, name, is_table, key, project: pick(&project), watermarks }
+        StreamNode::Scan { relation, name, is_table, grows, key, project, watermarks } => {
+            StreamNode::Scan { relation, name, is_table, grows, key, project: pick(&project), watermarks }
         }
         StreamNode::Source { source, name, project, watermarks } => {
             StreamNode::Source { source, name, project: pick(&project), watermarks }

@@ -20,6 +20,7 @@ pub mod scalar;
 mod scalar_subquery;
 mod set_operation;
 pub mod shared;
+pub mod state;
 mod tolerant;
 pub mod traits;
 pub mod unsupported;
@@ -34,7 +35,8 @@ use weir_runtime::graph::JobGraph;
 use crate::bound::{BoundQuery, Emission, OutputColumn};
 use crate::rules::{self, DisabledRules};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
-use crate::stream::traits::StateBound;
+use crate::stream::state::UnboundedState;
+use crate::stream::state::endless::endless;
 
 /// Where a job's rows go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +78,10 @@ pub struct PlannedJob {
     pub job: JobGraph,
     /// Columns and key of the rows that the job produces.
     pub schema: RelationSchema,
-    /// For the user: where state grows without bound.
-    pub warnings: Vec<String>,
+    /// State that grows as long as the job runs.
+    pub unbounded: Vec<UnboundedState>,
+    /// Whether the rows that it shows become ever more.
+    pub grows: bool,
 }
 
 /// Plans a query as a continuous job, without the rules that are switched off.
@@ -97,8 +101,9 @@ pub fn plan_job(query: &BoundQuery, target: JobTarget, disabled: &DisabledRules)
     let schema = relation_schema(&query.columns, &rows)?;
     let stream = root(rows, &schema, &target);
     let job = job::build_job(&stream, &schema, &target);
-    let warnings = warnings(&stream);
-    Ok(PlannedJob { logical, stream, job, schema, warnings })
+    let unbounded = state::unbounded(&stream);
+    let grows = !endless(&stream).is_empty();
+    Ok(PlannedJob { logical, stream, job, schema, unbounded, grows })
 }
 
 /// The query's columns under the user's names, and the key that was proved of its rows.
@@ -142,23 +147,4 @@ fn root(rows: StreamPlan, schema: &RelationSchema, target: &JobTarget) -> Stream
     let named = |column: &Column| StreamColumn { name: column.name.clone(), ty: column.ty.arrow() };
     let columns = schema.columns.iter().map(named).collect();
     StreamPlan::new(node, vec![rows], columns)
-}
-
-/// What to tell the user: each node whose state grows without bound.
-fn warnings(plan: &StreamPlan) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for input in &plan.inputs {
-        for warning in warnings(input) {
-            if !found.contains(&warning) {
-                found.push(warning);
-            }
-        }
-    }
-    if let StateBound::Unbounded(why) = &plan.traits.state {
-        let warning = format!("state grows without bound: {why}");
-        if !found.contains(&warning) {
-            found.push(warning);
-        }
-    }
-    found
 }

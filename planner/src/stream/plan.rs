@@ -31,6 +31,8 @@ pub enum StreamNode {
         name: String,
         /// Whether it is a table, so that all its rows are there at any time.
         is_table: bool,
+        /// Whether its rows become ever more as long as its job runs.
+        grows: bool,
         /// What identifies a row of the relation, as positions in the relation.
         key: RelationKey,
         project: Vec<usize>,
@@ -129,16 +131,5 @@ impl StreamPlan {
             column.name = named.name;
         }
         self
-    }
-
-    /// Names of the external sources below: inputs that never end.
-    pub fn sources(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.inputs.iter().flat_map(StreamPlan::sources).collect();
-        if let StreamNode::Source { name, .. } = &self.node {
-            names.push(name);
-        }
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }

@@ -9,6 +9,7 @@ mod job;
 mod ordered;
 mod snapshots;
 mod sql;
+mod state;
 mod temporal_joins;
 mod time_windows;
 mod unsupported;

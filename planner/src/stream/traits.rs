@@ -1,7 +1,7 @@
 //! What is proved of a stream plan node's output: changelog mode, stream key, distribution, watermarks, state.
 //!
 //! Place in the flow: derived bottom-up as nodes are made; the job builder places exchanges from distributions,
-//! `EXPLAIN` prints them, warnings come from state bounds.
+//! `EXPLAIN` prints them. What a node keeps is said in [`state`].
 //!
 //! Facts everything rests on: a source only appends; a table or view retracts (even a table that so far has only
 //! seen inserts). An inner or semi join or union of append-only inputs is append-only. Joins that show a row for want
@@ -15,16 +15,13 @@
 use serde::{Deserialize, Serialize};
 use weir_common::RelationKey;
 use weir_exec::expr::ScalarExpr;
-use weir_exec::spec::{
-    AggregateCall, AggregateFunction, ChangelogMode, JoinKind, MatchInput, Measure, Numbering, RowPattern,
-    RowsPerMatch,
-};
+use weir_exec::spec::{ChangelogMode, JoinKind, MatchInput, Measure, Numbering, RowPattern, RowsPerMatch};
 use weir_runtime::graph::Exchange;
 
-use crate::stream::event_time::{self, ColumnWatermark, asof_times, match_times};
-use crate::stream::lookup::{lookup_key, lookup_state};
+use crate::stream::event_time::{self, ColumnWatermark};
+use crate::stream::lookup::lookup_key;
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
-use crate::stream::shared::shared_side;
+use crate::stream::state::{self, StateTable};
 
 /// Where a node's output rows are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,17 +34,6 @@ pub enum Distribution {
     Single,
 }
 
-/// What limits a node's own state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StateBound {
-    /// The node keeps nothing.
-    Stateless,
-    /// State is at most this.
-    Bounded(String),
-    /// State grows as long as the job runs; the text says why, to the user.
-    Unbounded(String),
-}
-
 /// Everything proved of a node's output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traits {
@@ -57,7 +43,8 @@ pub struct Traits {
     pub distribution: Distribution,
     /// Output columns that carry a watermark.
     pub watermarks: Vec<ColumnWatermark>,
-    pub state: StateBound,
+    /// What the node keeps.
+    pub state: Vec<StateTable>,
 }
 
 impl Distribution {
@@ -90,7 +77,7 @@ impl Traits {
             key: key(node, inputs),
             distribution: distribution(node, inputs),
             watermarks: event_time::derive(node, inputs),
-            state: state(node, inputs, columns),
+            state: state::derive(node, inputs, columns),
         }
     }
 }
@@ -331,130 +318,5 @@ fn by_key(columns: Option<Vec<usize>>) -> Distribution {
         None => Distribution::Any,
         Some(columns) if columns.is_empty() => Distribution::Single,
         Some(columns) => Distribution::ByKey(columns),
-    }
-}
-
-fn state(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]) -> StateBound {
-    let mut sources: Vec<&str> = inputs.iter().flat_map(StreamPlan::sources).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    match node {
-        StreamNode::TemporalFilter { .. } => {
-            StateBound::Bounded("rows until the clock has passed their times".into())
-        }
-        StreamNode::EmitOnClose { time, .. } => {
-            StateBound::Bounded(format!("rows until event time has passed {}", columns[*time].name))
-        }
-        StreamNode::Aggregate { group, calls } => {
-            let names: Vec<_> = columns[..group.len()].iter().map(|c| c.name.as_str()).collect();
-            if let Some((time, _)) = event_time::closing(node, inputs) {
-                let groups =
-                    format!("a group of ({}) until event time has passed {}", names.join(", "), names[time]);
-                return StateBound::Bounded(groups);
-            }
-            aggregate_state(&names, calls, inputs[0].traits.mode, &sources)
-        }
-        StreamNode::HashJoin { .. } => join_state(node, inputs, &sources),
-        StreamNode::AsofJoin(join) => {
-            asof_times::state(join, inputs).unwrap_or_else(|| join_state(node, inputs, &sources))
-        }
-        StreamNode::LookupJoin(join) => lookup_state(join, inputs),
-        StreamNode::TopN { .. } => top_n_state(node, &inputs[0], &sources),
-        StreamNode::Window { .. } if sources.is_empty() => {
-            StateBound::Bounded("the rows of its input".into())
-        }
-        StreamNode::MatchRecognize { pattern }
-            if match_times::watermark(pattern, &inputs[0]).is_some()
-                && pattern.over_after_micros().is_some() =>
-        {
-            StateBound::Bounded("rows until event time has passed the matches that they may be in".into())
-        }
-        StreamNode::MatchRecognize { .. } if sources.is_empty() => {
-            StateBound::Bounded("the rows of its input".into())
-        }
-        StreamNode::MatchRecognize { .. } => StateBound::Unbounded(format!(
-            "MATCH_RECOGNIZE keeps every row of its input, and {} without end",
-            never_end(&sources)
-        )),
-        StreamNode::Window { .. } => StateBound::Unbounded(format!(
-            "the window keeps every row of its input, and {} without end",
-            never_end(&sources)
-        )),
-        _ => StateBound::Stateless,
-    }
-}
-
-fn join_state(node: &StreamNode, inputs: &[StreamPlan], sources: &[&str]) -> StateBound {
-    let kept = match shared_side(node, inputs) {
-        None => "both inputs",
-        Some((shared, _)) => ["the right input", "the left input"][shared.side],
-    };
-    match sources {
-        [] => StateBound::Bounded(format!("the rows of {kept}")),
-        sources => StateBound::Unbounded(format!(
-            "the join keeps every row of {kept}, and {} without end",
-            never_end(sources)
-        )),
-    }
-}
-
-fn top_n_state(node: &StreamNode, input: &StreamPlan, sources: &[&str]) -> StateBound {
-    let StreamNode::TopN { partition, bounds, .. } = node else { return StateBound::Stateless };
-    let names: Vec<&str> = partition.iter().map(|column| input.columns[*column].name.as_str()).collect();
-    // What has dropped out of an input that only grows never comes back.
-    let kept = bounds.last.filter(|_| input.traits.mode == ChangelogMode::AppendOnly);
-    let what = match (kept, bounds.numbering) {
-        (None, _) => "the rows of its input".to_string(),
-        (Some(1), Numbering::Row) => "one row".to_string(),
-        (Some(n), Numbering::Row) => format!("{n} rows"),
-        (Some(n), Numbering::Rank) => format!("{n} rows and those equal to the last"),
-        (Some(n), Numbering::DenseRank) => format!("the rows of {n} places"),
-    };
-    let what = match names.is_empty() || kept.is_none() {
-        true => what,
-        false => format!("{what} for each ({})", names.join(", ")),
-    };
-    let is_bounded = names.is_empty() && kept.is_some() && bounds.numbering == Numbering::Row;
-    if is_bounded || sources.is_empty() {
-        return StateBound::Bounded(what);
-    }
-    StateBound::Unbounded(format!("the Top-N keeps {what}, and {} without end", never_end(sources)))
-}
-
-fn aggregate_state(
-    names: &[&str],
-    calls: &[AggregateCall],
-    input: ChangelogMode,
-    sources: &[&str],
-) -> StateBound {
-    let keeps_all = calls.iter().any(|call| call.function.is_ordered() && !call.distinct);
-    let keeps_values = calls.iter().any(|call| {
-        let extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
-        (call.distinct || call.function.is_ordered()) && !extreme
-            || extreme && input == ChangelogMode::Retract
-    });
-    let values = match (keeps_all, keeps_values) {
-        (true, _) => Some("the values of its arguments"),
-        (_, true) => Some("the distinct values of its arguments"),
-        _ => None,
-    };
-    let what = match (names.is_empty(), values) {
-        (true, None) => return StateBound::Bounded("one row".into()),
-        (true, Some(values)) => values.to_string(),
-        (false, values) => format!("{} for each ({})", values.unwrap_or("one row"), names.join(", ")),
-    };
-    if sources.is_empty() {
-        StateBound::Bounded(what)
-    } else {
-        StateBound::Unbounded(format!("the aggregate keeps {what}, and {} without end", never_end(sources)))
-    }
-}
-
-/// `source "bid" goes on`, `sources "auction" and "bid" go on`.
-pub(super) fn never_end(sources: &[&str]) -> String {
-    let quoted: Vec<String> = sources.iter().map(|name| format!("\"{name}\"")).collect();
-    match quoted.as_slice() {
-        [one] => format!("source {one} goes on"),
-        many => format!("sources {} go on", many.join(" and ")),
     }
 }

@@ -11,7 +11,6 @@ use weir_planner::bound::BoundCreateView;
 use weir_planner::stream::{JobTarget, TargetOutput, plan_job};
 
 use super::{Plan, Planner, Start};
-use crate::outcome::Notice;
 use crate::recovery::encode_plan;
 
 const TAG: &str = "CREATE MATERIALIZED VIEW";
@@ -31,6 +30,7 @@ impl Planner<'_> {
             emission: create.emission,
         };
         let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
+        let notices = self.check_state(&create.name.name, &planned)?;
         let [options_sql, emission_sql] = create.emission_sql;
         let column_id = |(column, _): &(usize, WatermarkExpr)| Some(planned.schema.columns.get(*column)?.id);
         let view = MaterializedViewDef {
@@ -39,6 +39,7 @@ impl Planner<'_> {
             options_sql,
             emission_sql,
             watermarks: planned.job.watermarks.iter().filter_map(column_id).collect(),
+            grows: planned.grows,
             plan: encode_plan(&planned.job)?,
         };
         let object = self
@@ -46,6 +47,6 @@ impl Planner<'_> {
             .with_depends_on(create.depends_on);
         Ok(Plan::create(TAG, object)
             .starting(Start::Job { graph: planned.job, sink: None })
-            .with_notices(planned.warnings.into_iter().map(Notice::notice).collect()))
+            .with_notices(notices))
     }
 }

@@ -8,7 +8,6 @@ use weir_planner::bound::{BoundCreateSink, BoundSinkTable, columns_of};
 use weir_planner::stream::{JobTarget, TargetOutput, into_table, plan_job};
 
 use super::{Plan, Planner, Start};
-use crate::outcome::Notice;
 use crate::recovery::encode_plan;
 
 const TAG: &str = "CREATE SINK";
@@ -29,6 +28,7 @@ impl Planner<'_> {
         let id = self.env.catalog.next_id()?;
         let target = JobTarget::new(JobId(id.0), &create.name.name, TargetOutput::ToSink(id));
         let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
+        let notices = self.check_state(&create.name.name, &planned)?;
         let definition = SinkDef {
             from: create.from.unwrap_or(NO_RELATION),
             columns,
@@ -40,7 +40,7 @@ impl Planner<'_> {
             .with_depends_on(create.depends_on);
         Ok(Plan::create(TAG, object)
             .starting(Start::Job { graph: planned.job, sink: Some(sink) })
-            .with_notices(planned.warnings.into_iter().map(Notice::notice).collect()))
+            .with_notices(notices))
     }
 
     fn create_sink_into(&self, create: BoundCreateSink, into: &BoundSinkTable) -> Result<Plan> {
@@ -48,6 +48,7 @@ impl Planner<'_> {
         let output = TargetOutput::ToTable { sink: id, table: into.table };
         let target = JobTarget::new(JobId(id.0), &create.name.name, output);
         let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
+        let notices = self.check_state(&create.name.name, &planned)?;
         into_table::check(&planned, into)?;
         let written = SinkTable { table: into.table, columns: into.columns.clone() };
         let definition = SinkDef {
@@ -59,8 +60,6 @@ impl Planner<'_> {
         let object = self
             .new_object(id, &create.name, ObjectKind::Sink(definition), create.definition)
             .with_depends_on(create.depends_on);
-        Ok(Plan::create(TAG, object)
-            .starting(Start::TableSink { graph: planned.job })
-            .with_notices(planned.warnings.into_iter().map(Notice::notice).collect()))
+        Ok(Plan::create(TAG, object).starting(Start::TableSink { graph: planned.job }).with_notices(notices))
     }
 }

@@ -9,6 +9,7 @@
 mod alter;
 mod alter_column;
 mod backfill;
+mod bounded_state;
 mod comment;
 mod create_index;
 mod create_materialized_view;

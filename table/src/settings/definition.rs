@@ -169,6 +169,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "Sets the memory to be used for maintenance operations.",
     ),
     define("port", "5432", Kind::Fixed, "Sets the TCP port the server listens on."),
+    define(
+        "require_bounded_state",
+        "warn",
+        Kind::Choice(&["off", "warn", "error"]),
+        "Sets what happens when the state of a new view or sink would grow without bound.",
+    ),
     define("row_security", "on", Kind::Bool, "Enable row security."),
     define("search_path", "\"$user\", public", Kind::SearchPath, "Sets the schema search order for names."),
     define("seed", "unavailable", Kind::Text, "Sets the seed for random-number generation."),

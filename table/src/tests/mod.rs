@@ -3,6 +3,7 @@
 //! `Db::run` gives what a client would see as text: rows as `a|b` lines, a command's tag, or an error as
 //! `ERROR 42P01: message`.
 
+mod bounded_state;
 mod changefeeds;
 mod ddl_blocks;
 mod dml;

@@ -87,6 +87,7 @@ pub(super) fn context() -> BindContext {
         options_sql: String::new(),
         emission_sql: String::new(),
         watermarks: Vec::new(),
+        grows: false,
         plan: Vec::new(),
     };
     let bids = SourceDef {

@@ -14,7 +14,6 @@ use super::join_times::shifted_column;
 use super::{ColumnWatermark, late_filter, map, may_be_late, monotone, watermark_of};
 use crate::stream::plan::{StreamNode, StreamPlan};
 use crate::stream::scalar::move_columns;
-use crate::stream::traits::{StateBound, never_end};
 
 /// How far event time is that both sides have passed; `None` if nothing says it of one.
 pub fn watermark(join: &AsofJoinSpec, inputs: &[StreamPlan]) -> Option<WatermarkExpr> {
@@ -69,38 +68,4 @@ fn beside(input: &StreamPlan, time: usize, column: usize, watermark: WatermarkEx
         }
         _ => None,
     }
-}
-
-/// What limits the state of a join that forgets rows; `None` if it keeps all of them.
-pub fn state(join: &AsofJoinSpec, inputs: &[StreamPlan]) -> Option<StateBound> {
-    watermark(join, inputs)?;
-    let name = |side: usize, column: usize| inputs[side].columns[column].name.as_str();
-    let keys: Vec<&str> = join.right_keys.iter().map(|key| name(1, *key)).collect();
-    let (kept, endless, sources) = match join.nearest.looks_back() {
-        true => {
-            let versions = format!("one right row for each ({})", keys.join(", "));
-            let time = name(0, join.left_time);
-            (
-                format!("left rows until event time has passed {time}, and {versions}"),
-                versions,
-                inputs[1].sources(),
-            )
-        }
-        false => {
-            let waiting = "left rows without a match".to_owned();
-            (
-                format!("rows until event time has passed {}, and {waiting}", name(1, join.right_time)),
-                waiting,
-                inputs[0].sources(),
-            )
-        }
-    };
-    let is_one_row = keys.is_empty() && join.nearest.looks_back();
-    Some(match sources.is_empty() || is_one_row {
-        true => StateBound::Bounded(kept),
-        false => StateBound::Unbounded(format!(
-            "the join keeps {endless}, and {} without end",
-            never_end(&sources)
-        )),
-    })
 }

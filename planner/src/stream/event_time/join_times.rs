@@ -123,7 +123,7 @@ fn read_bounds(condition: &ScalarExpr, left_width: usize, bounds: &mut Vec<(Term
 }
 
 /// The two parts of `a AND b`, also where it is written so that a guards b: `CASE WHEN a THEN b ELSE false END`.
-fn conjunction(condition: &ScalarExpr) -> Option<[&ScalarExpr; 2]> {
+pub(crate) fn conjunction(condition: &ScalarExpr) -> Option<[&ScalarExpr; 2]> {
     match condition {
         ScalarExpr::Binary { op: BinaryOp::And, left, right } => Some([left, right]),
         ScalarExpr::Case { operand: None, branches, otherwise: Some(otherwise) }

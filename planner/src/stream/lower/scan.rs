@@ -40,9 +40,9 @@ fn whole_relation(relation: &RelationSource) -> Result<StreamPlan> {
     let node = match relation.kind {
         RelationKind::Table | RelationKind::MaterializedView => {
             let is_table = relation.kind == RelationKind::Table;
-            let (relation, key, watermarks) =
-                (relation.object, relation.key.clone(), relation.watermarks.clone());
-            StreamNode::Scan { relation, name, is_table, key, project, watermarks }
+            let (object, grows) = (relation.object, relation.grows);
+            let (key, watermarks) = (relation.key.clone(), relation.watermarks.clone());
+            StreamNode::Scan { relation: object, name, is_table, grows, key, project, watermarks }
         }
         RelationKind::Source => StreamNode::Source {
             source: relation.object,

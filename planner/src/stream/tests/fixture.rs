@@ -76,7 +76,17 @@ fn relation(name: &str) -> RelationSource {
     let schema = RelationSchema { columns: columns.clone(), key: key.clone() }.arrow();
     let object = ObjectId(object);
     let (name, watermarks) = (name.into(), Vec::new());
-    RelationSource { object, kind, schema_name: "public".into(), name, schema, columns, key, watermarks }
+    RelationSource {
+        object,
+        kind,
+        schema_name: "public".into(),
+        name,
+        schema,
+        columns,
+        key,
+        watermarks,
+        grows: false,
+    }
 }
 
 /// The plan as the query of a materialized view `m`.

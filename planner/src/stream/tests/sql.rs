@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use insta::assert_snapshot;
 use weir_catalog::{
-    Catalog, CatalogChange, ColumnDef, Object, ObjectKind, SourceDef, TableDef, ViewDef, WatermarkDef,
+    Catalog, CatalogChange, ColumnDef, MaterializedViewDef, Object, ObjectKind, SourceDef, TableDef, ViewDef,
+    WatermarkDef,
 };
 use weir_common::seam::OsFileSystem;
-use weir_common::{Column, JobId, ObjectId, RelationKey, Result, SqlType};
+use weir_common::{Column, JobId, ObjectId, RelationKey, RelationSchema, Result, SqlType};
 
 use crate::bound::BoundStatement;
 use crate::context::{BindContext, SessionInfo};
@@ -29,7 +30,21 @@ fn source(list: &[(&str, SqlType)]) -> ObjectKind {
     ObjectKind::Source(SourceDef { columns: columns(list), options: Default::default(), watermark: None })
 }
 
-/// Table `t` with a key, plain view `positive` over it, Nexmark's sources `auction` and `bid`, source `timed` with a watermark.
+/// A view with these columns.
+fn materialized(list: &[(&str, SqlType)], grows: bool) -> ObjectKind {
+    ObjectKind::MaterializedView(MaterializedViewDef {
+        schema: RelationSchema { columns: columns(list), key: RelationKey::Bag },
+        query_sql: String::new(),
+        options_sql: String::new(),
+        emission_sql: String::new(),
+        watermarks: Vec::new(),
+        grows,
+        plan: Vec::new(),
+    })
+}
+
+/// Table `t` with a key, plain view `positive` over it, Nexmark's sources `auction` and `bid`, source `timed` with a
+/// watermark, `zoned` without, view `raw` that grows, `total` that does not.
 fn context() -> BindContext {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(Arc::new(OsFileSystem), dir.path()).unwrap();
@@ -58,12 +73,16 @@ fn context() -> BindContext {
         options: Default::default(),
         watermark: Some(WatermarkDef { column: 2, expression_sql: "ts - INTERVAL '5 seconds'".into() }),
     });
+    let zoned = source(&[("k", SqlType::Int8), ("at", SqlType::Timestamptz)]);
     let kinds = [
         ("t", ObjectKind::Table(table)),
         ("positive", ObjectKind::View(positive)),
         ("auction", source(&auction)),
         ("bid", source(&bid)),
         ("timed", timed),
+        ("zoned", zoned),
+        ("raw", materialized(&bid, true)),
+        ("total", materialized(&[("n", SqlType::Int8)], false)),
     ];
     let changes = kinds.into_iter().enumerate().map(|(i, (name, kind))| {
         CatalogChange::Create(Object::new(ObjectId(16384 + i as u32), public, name, "weir", kind))
@@ -78,7 +97,8 @@ pub fn plan(query: &str) -> Result<PlannedJob> {
         panic!("{query} is not a view")
     };
     let output = TargetOutput::ToRelation(ObjectId(16500));
-    plan_job(&view.query, JobTarget::new(JobId(16500), "m", output), &DisabledRules::default())
+    let target = JobTarget { emission: view.emission, ..JobTarget::new(JobId(16500), "m", output) };
+    plan_job(&view.query, target, &DisabledRules::default())
 }
 
 pub fn stream(query: &str) -> String {
@@ -113,7 +133,7 @@ fn nexmark_q4_averages_winning_prices() {
       StreamAggregate { group: [category], calls: [avg(max)] }  mode=retract key=[0] dist=by[0] state=unbounded: the aggregate keeps one row for each (category), and sources "auction" and "bid" go on without end
         StreamCalc { project: [category, max] }  mode=retract key=none dist=any state=none
           StreamAggregate { group: [id, category], calls: [max(price)] }  mode=retract key=[0, 1] dist=by[0, 1] state=unbounded: the aggregate keeps one row for each (id, category), and sources "auction" and "bid" go on without end
-            StreamHashJoin { on: [id = auction], filter: (date_time >= date_time) AND (date_time <= expires), output: [id, category, price] }  mode=append key=none dist=by[0] state=unbounded: the join keeps every row of both inputs, and sources "auction" and "bid" go on without end
+            StreamHashJoin { on: [id = auction], filter: (date_time >= date_time) AND (date_time <= expires), output: [id, category, price] }  mode=append key=none dist=by[0] state=unbounded: the join keeps every row of the left input, and source "auction" goes on without end; unbounded: the join keeps every row of the right input, and source "bid" goes on without end
               StreamSource { auction: [id, category, date_time, expires] }  mode=append key=none dist=any state=none
               StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
     "#);
@@ -151,9 +171,9 @@ fn having_union_and_in() {
             StreamCalc { project: [s, v, v > 0] }  mode=retract key=none dist=any state=none
               StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
         StreamCalc { project: [s, ?column?::Int64 AS n, int4_to_numeric(38,0)(?column?) AS sum] }  mode=retract key=none dist=any state=none
-          StreamAggregate { group: [s, ?column?, ?column?], calls: [] }  mode=retract key=[0, 1, 2] dist=by[0, 1, 2] state=unbounded: the aggregate keeps one row for each (s, ?column?, ?column?), and source "bid" goes on without end
+          StreamAggregate { group: [s, ?column?, ?column?], calls: [] }  mode=retract key=[0, 1, 2] dist=by[0, 1, 2] state=one row for each (s, ?column?, ?column?)
             StreamCalc { project: [s, 0 AS ?column?, 0 AS ?column?] }  mode=retract key=none dist=any state=none
-              StreamHashJoin { semi, on: [v = price], output: [s] }  mode=retract key=none dist=any state=unbounded: the join keeps every row of both inputs, and source "bid" goes on without end
+              StreamHashJoin { semi, on: [v = price], output: [s] }  mode=retract key=none dist=any state=the rows of the left input; unbounded: the join keeps every row of the right input, and source "bid" goes on without end
                 StreamScan { t: [v, s] }  mode=retract key=none dist=any state=none
                 StreamSource { bid: [price] }  mode=append key=none dist=any state=none
     "#);

@@ -10,7 +10,7 @@ fn an_asof_join_reads_columns_and_is_keyed_by_its_left_side() {
     let query = "SELECT t.id, b.price FROM t ASOF LEFT JOIN bid b MATCH_CONDITION (t.v >= b.bidder) ON t.id = b.auction";
     assert_snapshot!(stream(query), @r#"
     StreamMaterialize { m: [id, price], key: [id] }  mode=retract key=[0] dist=by[0] state=none
-      StreamAsofJoin { left, on: [id::Int64 = auction], nearest: v >= bidder, output: [id, price] }  mode=retract key=[0] dist=any state=unbounded: the join keeps every row of both inputs, and source "bid" goes on without end
+      StreamAsofJoin { left, on: [id::Int64 = auction], nearest: v >= bidder, output: [id, price] }  mode=retract key=[0] dist=any state=the rows of the left input; unbounded: the join keeps every row of the right input, and source "bid" goes on without end
         StreamCalc { project: [id, v, id::Int64] }  mode=retract key=[0] dist=any state=none
           StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
         StreamSource { bid: [auction, bidder, price] }  mode=append key=none dist=any state=none
@@ -30,7 +30,7 @@ fn conditions_on_the_left_side_and_on_keys_go_below() {
     assert_snapshot!(stream(query), @r#"
     StreamMaterialize { m: [id, price], key: none }  mode=retract key=none dist=by[0] state=none
       StreamCalc { filter: price > 2, project: [id, price] }  mode=retract key=none dist=by[0] state=none
-        StreamAsofJoin { on: [id = auction], nearest: date_time > date_time, output: [id, price] }  mode=retract key=none dist=by[0] state=unbounded: the join keeps every row of both inputs, and sources "auction" and "bid" go on without end
+        StreamAsofJoin { on: [id = auction], nearest: date_time > date_time, output: [id, price] }  mode=retract key=none dist=by[0] state=unbounded: the join keeps every row of the left input, and source "auction" goes on without end; unbounded: the join keeps every row of the right input, and source "bid" goes on without end
           StreamCalc { filter: (id > 5) AND (category = 1), project: [id, category, date_time] }  mode=append key=none dist=any state=none
             StreamSource { auction: [id, category, date_time] }  mode=append key=none dist=any state=none
           StreamCalc { filter: auction > 5, project: [auction, price, date_time] }  mode=append key=none dist=any state=none
@@ -45,7 +45,7 @@ fn a_version_is_found_by_its_only_time() {
     assert_snapshot!(stream(query), @r#"
     StreamMaterialize { m: [id, price], key: none }  mode=retract key=none dist=by[0] state=none
       StreamCalc { project: [id, CASE WHEN price > 5 THEN price END AS price] }  mode=retract key=none dist=by[0] state=none
-        StreamAsofJoin { left, on: [id = auction], nearest: date_time >= date_time, output: [id, price] }  mode=retract key=none dist=by[0] state=unbounded: the join keeps every row of both inputs, and sources "auction" and "bid" go on without end
+        StreamAsofJoin { left, on: [id = auction], nearest: date_time >= date_time, output: [id, price] }  mode=retract key=none dist=by[0] state=unbounded: the join keeps every row of the left input, and source "auction" goes on without end; unbounded: the join keeps every row of the right input, and source "bid" goes on without end
           StreamSource { auction: [id, date_time] }  mode=append key=none dist=any state=none
           StreamSource { bid: [auction, price, date_time] }  mode=append key=none dist=any state=none
     "#);
@@ -64,7 +64,7 @@ fn a_lookup_join_of_a_growing_input_only_grows() {
     let query = "SELECT t.id, t.v, positive.v AS w FROM t LEFT JOIN positive FOR SYSTEM_TIME AS OF PROCTIME() USING (id)";
     assert_snapshot!(stream(query), @"
     StreamMaterialize { m: [id, v, w], key: [id] }  mode=retract key=[0] dist=by[0] state=none
-      StreamLookupJoin { left, on: [id = id], output: [id, v, v] }  mode=retract key=[0] dist=by[0] state=the rows of the right input, and what each left row was joined with
+      StreamLookupJoin { left, on: [id = id], output: [id, v, v] }  mode=retract key=[0] dist=by[0] state=the rows of the right input; what each left row was joined with
         StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
         StreamCalc { filter: v > 0, project: [id, v] }  mode=retract key=[0] dist=any state=none
           StreamScan { t: [id, v] }  mode=retract key=[0] dist=any state=none
@@ -114,7 +114,7 @@ fn a_join_by_time_forgets_what_is_final() {
     let query = "SELECT l.ts, r.v FROM timed l ASOF JOIN timed r ON l.k = r.k AND l.ts >= r.ts";
     assert_snapshot!(stream(query), @r#"
     StreamMaterialize { m: [ts, v], key: none }  mode=retract key=none dist=by[0, 1] watermark=[0] state=none
-      StreamAsofJoin { on: [k = k], nearest: ts >= ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=unbounded: the join keeps one right row for each (k), and source "timed" goes on without end
+      StreamAsofJoin { on: [k = k], nearest: ts >= ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=the rows of the left input until event time has passed ts; the rows of the right input until event time has passed ts; unbounded: the join keeps the last row of the right input that event time has passed for each (k), and source "timed" goes on without end
         StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
           StreamSource { timed: [k, ts] }  mode=append key=none dist=any watermark=[1] state=none
         StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
@@ -123,7 +123,7 @@ fn a_join_by_time_forgets_what_is_final() {
     let query = "SELECT r.ts, r.v FROM timed l ASOF LEFT JOIN timed r ON l.k = r.k AND l.ts < r.ts";
     assert_snapshot!(stream(query), @r#"
     StreamMaterialize { m: [ts, v], key: none }  mode=retract key=none dist=by[0, 1] watermark=[0] state=none
-      StreamAsofJoin { left, on: [k = k], nearest: ts < ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=unbounded: the join keeps left rows without a match, and source "timed" goes on without end
+      StreamAsofJoin { left, on: [k = k], nearest: ts < ts, output: [ts, v] }  mode=retract key=none dist=any watermark=[0] state=the rows of the left input until event time has passed ts; the rows of the right input until event time has passed ts; unbounded: the join keeps the rows of the left input without a match, and source "timed" goes on without end
         StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
           StreamSource { timed: [k, ts] }  mode=append key=none dist=any watermark=[1] state=none
         StreamLateFilter { time: ts }  mode=append key=none dist=any watermark=[1] state=none
