@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use weir_common::text::interval;
 use weir_common::{Column, ObjectId};
 
 use crate::functions::reg::quote_identifier;
@@ -149,9 +150,16 @@ fn unique_lines(catalog: &CatalogSnapshot, object: &Object) -> Vec<String> {
 }
 
 fn watermark_line(watermark: Option<&WatermarkDef>, columns: &[Column]) -> Option<String> {
-    let WatermarkDef { column, expression_sql } = watermark?;
+    let WatermarkDef { column, expression_sql, max_jump_micros } = watermark?;
     let column = columns.iter().find(|c| c.id == *column)?;
-    Some(format!("WATERMARK FOR {} AS {expression_sql}", quote_identifier(&column.name)))
+    let mut options = BTreeMap::new();
+    if let Some(jump) = max_jump_micros {
+        let mut written = String::new();
+        interval::write(interval::from_parts(0, 0, *jump).ok()?, &mut written);
+        options.insert("max_jump".to_owned(), written);
+    }
+    let options = with_options(&options);
+    Some(format!("WATERMARK FOR {} AS {expression_sql}{options}", quote_identifier(&column.name)))
 }
 
 fn source_body(source: &SourceDef) -> String {

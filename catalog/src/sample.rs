@@ -68,7 +68,7 @@ pub(crate) fn source() -> Object {
         options: [("connector", "datagen"), ("rate", "5"), ("api.token", "hush")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
-        watermark: Some(WatermarkDef { column: 2, expression_sql: "ts - INTERVAL '5 seconds'".to_owned() }),
+        watermark: Some(WatermarkDef::new(2, "ts - INTERVAL '5 seconds'")),
     };
     Object::new(BIDS, PUBLIC, "bids", ROLE, ObjectKind::Source(def))
 }

@@ -252,6 +252,8 @@ pub enum OnError {
 pub struct Watermark {
     pub column: Ident,
     pub expression: Expr,
+    /// `WITH (max_jump = …)`.
+    pub options: Options,
 }
 
 /// CREATE [OR REPLACE] VIEW and CREATE MATERIALIZED VIEW.

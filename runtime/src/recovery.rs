@@ -46,6 +46,8 @@ pub struct TableSpec {
     pub key_name: Option<String>,
     /// The position of the column that its WATERMARK is for.
     pub time_column: Option<usize>,
+    /// The most that its event time advances in an epoch, in microseconds.
+    pub max_jump: Option<i64>,
 }
 
 /// What the catalog says there is.
@@ -193,12 +195,12 @@ pub fn install(engine: &Engine, restored: Vec<Arc<Job>>) {
 
 /// Opens a table on its base rows; returns the epoch of those.
 pub fn add_table(engine: &Engine, state: &mut State, table: TableSpec) -> Result<Epoch> {
-    let TableSpec { id, schema, name, key_name, time_column } = table;
+    let TableSpec { id, schema, name, key_name, time_column, max_jump } = table;
     let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
     let store = RelationStore::open(id, schema, engine.backend.clone())?;
     let changelog = engine.changelog(record.epoch);
     let relation = Relation::new(id, name, store, None, record.epoch, changelog);
-    let relation = Arc::new(relation.of_table(key_name, time_column));
+    let relation = Arc::new(relation.of_table(key_name, time_column, max_jump));
     if let (Some(column), Some(value)) = (time_column, record.event_time) {
         relation.advance_time(column, record.epoch, value);
     }

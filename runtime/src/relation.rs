@@ -33,6 +33,8 @@ pub struct Relation {
     pub event_times: EventTimes,
     /// Of a table: the position of its time column.
     pub time_column: Option<usize>,
+    /// The most that event time advances in an epoch, in microseconds.
+    max_jump: Option<i64>,
     indexes: RwLock<Vec<Arc<RelationIndex>>>,
 }
 
@@ -49,14 +51,31 @@ impl Relation {
         let base = AtomicU64::new(base.0);
         let (changelog, indexes) = (Mutex::new(changelog), RwLock::default());
         let event_times = EventTimes::default();
-        let (key_name, time_column) = (None, None);
-        Relation { id, name, key_name, store, producer, base, changelog, event_times, time_column, indexes }
+        let (key_name, time_column, max_jump) = (None, None, None);
+        Relation {
+            id,
+            name,
+            key_name,
+            store,
+            producer,
+            base,
+            changelog,
+            event_times,
+            time_column,
+            max_jump,
+            indexes,
+        }
     }
 
     /// The same, of a table with this name of its primary key's constraint, and this time column.
     #[must_use]
-    pub fn of_table(self, key_name: Option<String>, time_column: Option<usize>) -> Relation {
-        Relation { key_name, time_column, ..self }
+    pub fn of_table(
+        self,
+        key_name: Option<String>,
+        time_column: Option<usize>,
+        max_jump: Option<i64>,
+    ) -> Relation {
+        Relation { key_name, time_column, max_jump, ..self }
     }
 
     /// The durable base rows hold everything up to here.
@@ -123,9 +142,12 @@ impl Relation {
     /// Appends changes to the changelog alone, if anyone reads it. Those of a table may advance its event time.
     pub fn append(&self, worker: usize, epoch: Epoch, changes: &[ChangeBatch]) {
         if let Some(column) = self.time_column {
+            let before = self.event_times.at(column, epoch.previous());
             for batch in changes {
                 let latest = greatest(&batch.columns()[column], |row| batch.op(row) > 0);
-                latest.into_iter().for_each(|latest| self.advance_time(column, epoch, latest));
+                let most = before.zip(self.max_jump).map(|(before, jump)| before.saturating_add(jump));
+                let reached = latest.map(|latest| most.map_or(latest, |most| latest.min(most)));
+                reached.into_iter().for_each(|reached| self.advance_time(column, epoch, reached));
             }
         }
         self.changelog.lock().append(worker, epoch, changes);

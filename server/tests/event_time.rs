@@ -314,6 +314,44 @@ async fn rows_come_and_go_with_the_clock() {
 }
 
 /// What a lookup join has found stays found, also when the server is killed right after the view was made.
+/// One row from the far future does not end all windows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_time_advances_by_the_jump_that_is_declared() {
+    let mut server = Server::start_with(&["--workers", "2"]);
+    let mut client = server.connect().await;
+    let table = "CREATE TABLE ev (ts timestamp, WATERMARK FOR ts AS ts WITH (max_jump = '30 seconds'))";
+    run(&client, table).await;
+    run(
+        &client,
+        "CREATE MATERIALIZED VIEW done AS SELECT window_start, count(*) AS n \
+         FROM TUMBLE(ev, ts, INTERVAL '1 minute') GROUP BY window_start EMIT ON WINDOW CLOSE",
+    )
+    .await;
+    let time = "SELECT event_time FROM sys.watermarks WHERE relation = 'ev'";
+    for (sql, expected) in [
+        ("INSERT INTO ev VALUES ('2024-05-01 10:00:00')", "2024-05-01 10:00:00"),
+        ("INSERT INTO ev VALUES ('2099-01-01'), ('2024-05-01 10:00:01')", "2024-05-01 10:00:30"),
+        ("INSERT INTO ev VALUES ('2024-05-01 10:00:20')", "2024-05-01 10:00:30"),
+        ("INSERT INTO ev VALUES ('2024-05-01 10:00:40')", "2024-05-01 10:00:40"),
+    ] {
+        run(&client, sql).await;
+        eventually(&client, time, |at| at.starts_with(expected)).await;
+    }
+    server.crash_and_restart();
+    client = server.connect().await;
+    assert!(rows(&client, "SELECT * FROM done").await.is_empty(), "10:01 has not passed");
+    run(&client, "INSERT INTO ev VALUES ('2024-05-01 10:01:01')").await;
+    assert_eq!(rows(&client, "SELECT * FROM done").await, ["2024-05-01 10:00:00|4"]);
+    let written = rows(&client, "SHOW CREATE TABLE ev").await.join("\n");
+    assert!(written.contains("max_jump = '00:00:30'"), "{written}");
+    for (options, code) in
+        [("nope = 1", "0A000"), ("max_jump = '-1 s'", "22023"), ("max_jump = '1 mon'", "22023")]
+    {
+        let sql = format!("CREATE TABLE x (ts timestamp, WATERMARK FOR ts AS ts WITH ({options}))");
+        assert_eq!(support::sqlstate(&client, &sql).await, code, "{sql}");
+    }
+}
+
 /// A table keeps when each row came; a view of a stream sees it in its epochs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processing_time_is_kept() {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_catalog::{CatalogSnapshot, Object, ObjectKind};
+use weir_catalog::{CatalogSnapshot, Object, ObjectKind, TableDef};
 use weir_common::seam::FileSystem;
 use weir_common::{Error, ObjectId, Result};
 use weir_connector::Sink;
@@ -57,13 +57,7 @@ fn rebuild(
         }
         ObjectKind::View(_) => inputs?,
         ObjectKind::Table(table) => {
-            recovered.tables.push(TableSpec {
-                id: object.id,
-                schema: table.relation_schema(),
-                name: object.name.clone(),
-                key_name: table.key_constraint_name.clone(),
-                time_column: table.time_column(),
-            });
+            recovered.tables.push(table_spec(object.id, &object.name, table));
         }
         ObjectKind::Source(source) => {
             let built = weir_connector::create_source(&source.options, &source.columns)?;
@@ -82,6 +76,18 @@ fn rebuild(
         }
     }
     Ok(())
+}
+
+/// A table as the runtime needs it.
+pub fn table_spec(id: ObjectId, name: &str, table: &TableDef) -> TableSpec {
+    TableSpec {
+        id,
+        schema: table.relation_schema(),
+        name: name.to_owned(),
+        key_name: table.key_constraint_name.clone(),
+        time_column: table.time_column(),
+        max_jump: table.watermark.as_ref().and_then(|watermark| watermark.max_jump_micros),
+    }
 }
 
 /// The form of a job in the catalog.

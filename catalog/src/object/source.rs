@@ -23,4 +23,14 @@ pub struct WatermarkDef {
     pub column: u16,
     /// The expression over the source's columns, as SQL text.
     pub expression_sql: String,
+    /// The most that event time advances in an epoch, in microseconds.
+    pub max_jump_micros: Option<i64>,
+}
+
+impl WatermarkDef {
+    /// Of the expression alone.
+    pub fn new(column: u16, expression_sql: impl Into<String>) -> WatermarkDef {
+        let expression_sql = expression_sql.into();
+        WatermarkDef { column, expression_sql, max_jump_micros: None }
+    }
 }

@@ -115,6 +115,10 @@ impl Binder<'_> {
         }
         let columns: Vec<Column> = columns.into_iter().map(|c| c.column).collect();
         let watermark = create.watermark.clone();
+        if watermark.as_ref().is_some_and(|watermark| !watermark.options.is_empty()) {
+            return Err(Error::unsupported("options of the watermark of a source")
+                .with_hint("Leave rows from the far future out in the query."));
+        }
         if let Some(watermark) = watermark.as_ref().filter(|_| !columns.is_empty()) {
             self.bind_watermark(watermark, &columns)?;
         }

@@ -41,15 +41,7 @@ impl Binder<'_> {
 
     /// The allowed lateness of a view, in microseconds.
     pub(crate) fn lateness(&self, written: Option<&String>) -> Result<i64> {
-        let Some(written) = written else { return Ok(0) };
-        let lateness = weir_common::text::interval::parse(written)?;
-        let micros = if lateness.months == 0 { length_micros(lateness)? } else { -1 };
-        if micros < 0 {
-            let message =
-                format!("allowed_lateness must be a positive interval without months, not {written}");
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        }
-        Ok(micros)
+        written.map_or(Ok(0), |written| length_option("allowed_lateness", written))
     }
 
     /// A source's policy as the options of its connector; what the source depends on.
@@ -101,4 +93,15 @@ fn check_columns(object: &Object, table: &TableDef) -> Result<()> {
     let names: Vec<&str> = LETTER_COLUMNS.iter().map(|(name, _)| *name).collect();
     Err(Error::new(SqlState::UNDEFINED_COLUMN, message)
         .with_hint(format!("Give it some of: {}.", names.join(", "))))
+}
+
+/// An option that is a length of time, in microseconds; 22023 for one that is not.
+pub(crate) fn length_option(name: &str, written: &str) -> Result<i64> {
+    let length = weir_common::text::interval::parse(written)?;
+    let micros = if length.months == 0 { length_micros(length)? } else { -1 };
+    if micros < 0 {
+        let message = format!("{name} must be a positive interval without months, not {written}");
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(micros)
 }

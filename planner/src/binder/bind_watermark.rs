@@ -14,6 +14,7 @@ use weir_exec::expr::{ScalarExpr, from_logical};
 
 use super::Binder;
 use super::bind_expr::ExprContext;
+use super::bind_on_error::length_option;
 use super::scope::{Scope, ScopeColumn};
 use crate::ast::Watermark;
 use crate::parser::{fold, parse_expression};
@@ -40,7 +41,15 @@ impl Binder<'_> {
                 ))
                 .at(self.position(&watermark.expression)));
         }
-        Ok(WatermarkDef { column: column.id, expression_sql: watermark.expression.to_string() })
+        let mut def = WatermarkDef::new(column.id, watermark.expression.to_string());
+        for (name, written) in &watermark.options {
+            if name != "max_jump" {
+                return Err(Error::unsupported(format!("the option {name} of a watermark"))
+                    .with_hint("The option there is: max_jump."));
+            }
+            def.max_jump_micros = Some(length_option(name, written)?);
+        }
+        Ok(def)
     }
 
     /// The expression over the column, which is column 0 of it. Another column is no part of it, so the name is unknown

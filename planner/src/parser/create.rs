@@ -242,7 +242,8 @@ impl StatementParser<'_> {
             true => self.sql(Parser::parse_expr)?,
             false => Expr::Identifier(column.clone()),
         };
-        Ok(Watermark { column, expression })
+        let options = self.parse_options()?;
+        Ok(Watermark { column, expression, options })
     }
 
     /// `[WITH (key = value, …)]`.

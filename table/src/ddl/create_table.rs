@@ -6,11 +6,11 @@ use std::sync::Arc;
 use weir_catalog::{CatalogChange, Generation, ObjectKind, SequenceDef, TableDef};
 use weir_common::{ObjectId, Result};
 use weir_planner::bound::{BoundCreateTable, NewName, UniqueKey};
-use weir_runtime::TableSpec;
 
 use super::create_index::index_of;
 use super::{Plan, Planner, Start};
 use crate::indexes::relation_index;
+use crate::recovery::table_spec;
 
 impl Planner<'_> {
     pub(super) fn create_table(&self, create: BoundCreateTable) -> Result<Plan> {
@@ -48,13 +48,11 @@ impl Planner<'_> {
             changes.push(CatalogChange::Create(sequence));
             depends_on.push(sequence_id);
         }
-        let schema = table.relation_schema();
-        let (key_name, time_column) = (table.key_constraint_name.clone(), table.time_column());
+        let spec = table_spec(id, &create.name.name, &table);
         let definition = create.definition;
         let object = self.new_object(id, &create.name, ObjectKind::Table(table), definition.clone());
         changes.push(CatalogChange::Create(object.with_depends_on(depends_on)));
-        let started = TableSpec { id, schema, name: create.name.name.clone(), key_name, time_column };
-        let plan = Plan::new("CREATE TABLE", changes).starting(Start::Table(started));
+        let plan = Plan::new("CREATE TABLE", changes).starting(Start::Table(spec));
         self.with_unique_keys(plan, (id, create.name.schema), create.unique_keys, &definition)
     }
 

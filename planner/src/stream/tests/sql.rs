@@ -71,7 +71,7 @@ fn context() -> BindContext {
     let timed = ObjectKind::Source(SourceDef {
         columns: columns(&[("k", SqlType::Int8), ("ts", SqlType::Timestamp), ("v", SqlType::Int8)]),
         options: Default::default(),
-        watermark: Some(WatermarkDef { column: 2, expression_sql: "ts - INTERVAL '5 seconds'".into() }),
+        watermark: Some(WatermarkDef::new(2, "ts - INTERVAL '5 seconds'")),
     });
     let zoned = source(&[("k", SqlType::Int8), ("at", SqlType::Timestamptz)]);
     let kinds = [
