@@ -58,10 +58,8 @@ impl Binder<'_> {
         cx: ExprContext<'_>,
     ) -> Result<Typed> {
         let position = self.operator_position(operand.span());
-        if let SqlExpr::Tuple(_) = strip(operand) {
-            return Err(Error::unsupported("a row with IN (SELECT …)")
-                .with_hint("Use EXISTS (SELECT … WHERE a = x AND b = y).")
-                .at(position));
+        if let SqlExpr::Tuple(columns) = strip(operand) {
+            return self.bind_row_in_subquery(columns, query, negated, (position, cx));
         }
         let operand = self.bind_expr(operand, cx)?;
         let start = operand.position;
@@ -114,13 +112,37 @@ impl Binder<'_> {
         }
     }
 
-    /// `x op ANY S` with `decisive`, `x op ALL S` without: a row for which the comparison is `decisive` decides, else
-    /// one for which it is NULL.
-    ///
-    /// ```text
-    ///   CASE WHEN EXISTS (S, (x op s) = decisive) THEN decisive
-    ///        WHEN EXISTS (S, (x op s) IS NULL) THEN NULL ELSE NOT decisive END
-    /// ```
+    /// `(a, b) [NOT] IN S`, of a subquery with as many columns.
+    fn bind_row_in_subquery(
+        &self,
+        columns: &[SqlExpr],
+        query: &Query,
+        negated: bool,
+        (position, cx): (Option<usize>, ExprContext<'_>),
+    ) -> Result<Typed> {
+        let (relation, _) = self.bind_subquery(query, cx)?;
+        let amount = match relation.columns.len().cmp(&columns.len()) {
+            std::cmp::Ordering::Less => "too few",
+            std::cmp::Ordering::Greater => "too many",
+            std::cmp::Ordering::Equal => "",
+        };
+        if !amount.is_empty() {
+            let message = format!("subquery has {amount} columns");
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+        }
+        self.repeat(&relation.plan, 1)?;
+        let mut tests = Vec::with_capacity(columns.len());
+        for (written, column) in columns.iter().zip(&relation.columns) {
+            let mut value = self.bind_expr(written, cx)?;
+            value.expr = self.from_outside(value.expr, cx).map_err(|e| e.at(value.position))?;
+            let item = Typed::new(Expr::Column(column.column.clone()), column.ty.clone(), None);
+            tests.push(self.operator("=", value, item, position)?.expr);
+        }
+        let found = any_row(&relation.plan, balanced(tests, Operator::And), true)?;
+        Ok(Typed::new(not_if(negated, found), SqlType::Bool, position))
+    }
+
+    /// `x op ANY S` with `decisive`, `x op ALL S` without.
     fn bind_any_row(
         &self,
         left: &SqlExpr,
@@ -138,20 +160,7 @@ impl Binder<'_> {
         self.repeat(&relation.plan, 1)?;
         let item = Typed::new(Expr::Column(column.column), column.ty, None);
         let test = self.operator(&symbol, value, item, position)?.expr;
-        let exists = |condition: Expr| -> Result<Box<Expr>> {
-            let plan = LogicalPlanBuilder::from(relation.plan.clone())
-                .filter(condition)
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(plan_error)?;
-            Ok(Box::new(Expr::Exists(Exists::new(subquery(plan), false))))
-        };
-        let null = Expr::Literal(ScalarValue::Boolean(None), None);
-        let branches = vec![
-            (exists(not_if(!decisive, test.clone()))?, Box::new(lit(decisive))),
-            (exists(Expr::IsNull(Box::new(test)))?, Box::new(null)),
-        ];
-        let case = Case::new(None, branches, Some(Box::new(lit(!decisive))));
-        Ok(Typed::new(Expr::Case(case), SqlType::Bool, start))
+        Ok(Typed::new(any_row(&relation.plan, test, decisive)?, SqlType::Bool, start))
     }
 
     /// An expression of this level as a subquery of it names it.
@@ -334,4 +343,27 @@ fn is_volatile(plan: &LogicalPlan) -> bool {
         })
     });
     found
+}
+
+/// Whether a test holds of a row of S, if `decisive`, or of all: a row for which it is `decisive` decides, else one for
+/// which it is NULL.
+///
+/// ```text
+///   CASE WHEN EXISTS (S, test = decisive) THEN decisive
+///        WHEN EXISTS (S, test IS NULL) THEN NULL ELSE NOT decisive END
+/// ```
+fn any_row(rows: &LogicalPlan, test: Expr, decisive: bool) -> Result<Expr> {
+    let exists = |condition: Expr| -> Result<Box<Expr>> {
+        let plan = LogicalPlanBuilder::from(rows.clone())
+            .filter(condition)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(plan_error)?;
+        Ok(Box::new(Expr::Exists(Exists::new(subquery(plan), false))))
+    };
+    let null = Expr::Literal(ScalarValue::Boolean(None), None);
+    let branches = vec![
+        (exists(not_if(!decisive, test.clone()))?, Box::new(lit(decisive))),
+        (exists(Expr::IsNull(Box::new(test)))?, Box::new(null)),
+    ];
+    Ok(Expr::Case(Case::new(None, branches, Some(Box::new(lit(!decisive))))))
 }

@@ -9,6 +9,7 @@
 //!                     WHEN EXISTS (S, s IS NULL) OR x IS NULL AND EXISTS (S) THEN NULL ELSE false END
 //!   x NOT IN S   as a condition: NOT EXISTS (S, s = x) AND NOT EXISTS (S, s IS NULL)
 //!                                AND (x IS NOT NULL OR NOT EXISTS (S))
+//!   x op ANY S, (x, y) IN S   as a condition: the first test of the CASE that they are said with
 //!   EXISTS (S)   outside of WHERE, as in ON, uncorrelated: (SELECT count(*) > 0 FROM S)
 //! ```
 
@@ -114,7 +115,10 @@ fn condition(expr: Expr, outer: &DFSchema, top: bool) -> DfResult<Expr> {
             Expr::InSubquery(test) => {
                 condition(Expr::InSubquery(InSubquery { negated: !test.negated, ..test }), outer, top)
             }
-            inner => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
+            inner => match decided(&inner) {
+                Some([found, unknown]) => Ok(binary(negation(found), Operator::And, negation(unknown))),
+                None => Ok(Expr::Not(Box::new(tests_to_exists(inner, outer)?.data))),
+            },
         },
         Expr::InSubquery(test) if !test.negated => match top && is_semi_join(&test, outer) {
             true => Ok(Expr::InSubquery(test)),
@@ -128,8 +132,33 @@ fn condition(expr: Expr, outer: &DFSchema, top: bool) -> DfResult<Expr> {
             let any = binary(Expr::IsNotNull(test.expr.clone()), Operator::Or, parts.any(true));
             Ok(binary(binary(no_match, Operator::And, no_null), Operator::And, any))
         }
-        other => Ok(tests_to_exists(other, outer)?.data),
+        other => match decided(&other) {
+            Some([found, _]) => Ok(Expr::Exists(found)),
+            None => Ok(tests_to_exists(other, outer)?.data),
+        },
     }
+}
+
+/// Of `CASE WHEN EXISTS … THEN true WHEN EXISTS … THEN NULL ELSE false END`, as ANY and IN of rows are said: the two
+/// tests, of which the first alone makes it true, and either keeps it from being false.
+fn decided(expr: &Expr) -> Option<[Exists; 2]> {
+    let Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(otherwise) }) = expr else {
+        return None;
+    };
+    let is = |expr: &Expr, value: Option<bool>| matches!(expr, Expr::Literal(ScalarValue::Boolean(found), _) if *found == value);
+    let [(found, yes), (unknown, null)] = when_then_expr.as_slice() else { return None };
+    match (found.as_ref(), unknown.as_ref()) {
+        (Expr::Exists(found), Expr::Exists(unknown))
+            if is(yes, Some(true)) && is(null, None) && is(otherwise, Some(false)) =>
+        {
+            Some([found.clone(), unknown.clone()])
+        }
+        _ => None,
+    }
+}
+
+fn negation(exists: Exists) -> Expr {
+    Expr::Exists(Exists { negated: !exists.negated, ..exists })
 }
 
 /// Whether DataFusion's semi join says what this `IN` says: it does unless the subquery reaches further out than `outer`,
