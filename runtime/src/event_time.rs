@@ -225,16 +225,20 @@ impl Watched {
 
     /// The first moment of the clock at which the watermark lies behind `time`, if the clock alone brings it there.
     pub fn passes(&mut self, time: i64, clock: &EventClock) -> Option<i64> {
+        let now = clock.at(EventTime::CLOCK)?;
+        let is_behind = |moment| {
+            let at = |of| if of == EventTime::CLOCK { Some(moment) } else { clock.at(of) };
+            self.watermark.evaluate(&at).is_some_and(|watermark| watermark > time)
+        };
+        // Most watermarks are not of the clock: for them two looks are enough.
+        if is_behind(now) || !is_behind(now.saturating_add(MICROS_AHEAD)) {
+            return None;
+        }
         if let Some((_, moment)) = self.passing.filter(|(of, _)| *of == time) {
             return Some(moment);
         }
-        let now = clock.at(EventTime::CLOCK)?;
-        let at = |moment| {
-            self.watermark.evaluate(&|of| if of == EventTime::CLOCK { Some(moment) } else { clock.at(of) })
-        };
-        let is_behind = |moment| at(moment).is_some_and(|watermark| watermark > time);
-        let ahead = (0..MICROS_AHEAD.ilog2()).map(|bit| now.saturating_add(1 << bit));
-        let last = ahead.into_iter().find(|moment| is_behind(*moment))?;
+        let mut ahead = (0..=MICROS_AHEAD.ilog2()).map(|bit| now.saturating_add(1 << bit));
+        let last = ahead.find(|moment| is_behind(*moment))?;
         // As far ahead again as the one before it, which was not enough.
         let (mut before, mut moment) = (now + (last - now) / 2, last);
         while before + 1 < moment {
@@ -252,6 +256,7 @@ const MICROS_AHEAD: i64 = 1 << 53;
 #[cfg(test)]
 mod tests {
     use weir_common::ObjectId;
+    use weir_exec::event_time::WatermarkExpr;
 
     use super::*;
 
@@ -292,6 +297,17 @@ mod tests {
         assert_eq!(clock.at(time), Some(3));
         clock.advance(&mark(7, "b", 2));
         assert_eq!(clock.at(time), Some(3), "time does not go back");
+    }
+
+    #[test]
+    fn the_moment_is_found_at_which_the_clock_passes_a_time() {
+        let clock = EventClock::of(&[Mark { time: EventTime::CLOCK, ..mark(0, "", 1000) }, mark(7, "", 5)]);
+        let watched = |expr: WatermarkExpr| Watched::new(Watermark::new(&expr).unwrap());
+        let mut later = watched(WatermarkExpr::Of(EventTime::CLOCK).shifted(-50));
+        let passes = [949, 950, 951, 951, 5000].map(|time| later.passes(time, &clock));
+        assert_eq!(passes, [None, Some(1001), Some(1002), Some(1002), Some(5051)], "949 has passed");
+        let mut of_rows = watched(WatermarkExpr::Of(mark(7, "", 0).time));
+        assert_eq!(of_rows.passes(9, &clock), None, "time alone does not bring it there");
     }
 
     #[test]
