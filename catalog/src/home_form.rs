@@ -150,16 +150,23 @@ fn unique_lines(catalog: &CatalogSnapshot, object: &Object) -> Vec<String> {
 }
 
 fn watermark_line(watermark: Option<&WatermarkDef>, columns: &[Column]) -> Option<String> {
-    let WatermarkDef { column, expression_sql, max_jump_micros } = watermark?;
-    let column = columns.iter().find(|c| c.id == *column)?;
-    let mut options = BTreeMap::new();
-    if let Some(jump) = max_jump_micros {
+    let watermark = watermark?;
+    let column = columns.iter().find(|c| c.id == watermark.column)?;
+    let length = |micros: i64| {
         let mut written = String::new();
-        interval::write(interval::from_parts(0, 0, *jump).ok()?, &mut written);
-        options.insert("max_jump".to_owned(), written);
-    }
-    let options = with_options(&options);
-    Some(format!("WATERMARK FOR {} AS {expression_sql}{options}", quote_identifier(&column.name)))
+        interval::write(interval::from_parts(0, 0, micros).ok()?, &mut written);
+        Some(written)
+    };
+    let options = [
+        ("alignment_group", watermark.alignment_group.clone()),
+        ("idle_timeout", watermark.idle_timeout_micros.and_then(length)),
+        ("max_drift", watermark.max_drift_micros.and_then(length)),
+        ("max_jump", watermark.max_jump_micros.and_then(length)),
+    ];
+    let options: Vec<String> =
+        options.iter().filter_map(|(name, value)| Some(option_line(name, value.as_ref()?))).collect();
+    let options = if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) };
+    Some(format!("WATERMARK FOR {} AS {}{options}", quote_identifier(&column.name), watermark.expression_sql))
 }
 
 fn source_body(source: &SourceDef) -> String {

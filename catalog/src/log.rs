@@ -21,7 +21,7 @@ use crate::change::CatalogChange;
 use crate::sequences::SequencePoint;
 
 const MAGIC: &[u8; 8] = b"WEIRCAT\n";
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 const HEADER_LEN: usize = 28;
 const RECORD_HEADER_LEN: usize = 12;
 

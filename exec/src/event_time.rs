@@ -13,7 +13,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_common::text::civil::is_finite;
-use weir_common::{Error, ObjectId, Result};
+use weir_common::{Error, ObjectId, OperatorId, Result};
 
 use crate::compile::{CompiledExpr, compile};
 use crate::expr::ScalarExpr;
@@ -30,6 +30,60 @@ pub struct EventTime {
 impl EventTime {
     /// No relation's, but the clock: when an epoch was closed.
     pub const CLOCK: EventTime = EventTime { object: ObjectId(0), column: 0 };
+
+    /// What an operator of a job was told: it does not go back when an input that was idle comes again behind it.
+    pub fn of_operator(id: OperatorId) -> EventTime {
+        EventTime { object: TOLD_OPERATORS, column: id.0 as usize }
+    }
+
+    /// The same of a column of a job's output.
+    pub fn of_output(column: usize) -> EventTime {
+        EventTime { object: TOLD_OUTPUTS, column }
+    }
+
+    /// Whether it is of no input, but what a job has made of those.
+    pub fn is_told(self) -> bool {
+        [TOLD_OPERATORS, TOLD_OUTPUTS].contains(&self.object)
+    }
+}
+
+/// No relations, and so never those of an input.
+const TOLD_OPERATORS: ObjectId = ObjectId(1);
+const TOLD_OUTPUTS: ObjectId = ObjectId(2);
+
+/// How far time has come somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// `None` before there is one.
+    pub value: Option<i64>,
+    /// Nothing comes from there at the moment, so nobody waits for it.
+    pub is_idle: bool,
+}
+
+impl Reached {
+    /// Where rows come from.
+    pub fn active(value: Option<i64>) -> Reached {
+        Reached { value, is_idle: false }
+    }
+
+    /// The least of those that are waited for; where all are idle, the greatest, as Flink has it.
+    pub fn least(all: impl IntoIterator<Item = Reached>) -> Reached {
+        let (mut of_active, mut of_idle): (Option<Option<i64>>, Option<Option<i64>>) = (None, None);
+        for Reached { value, is_idle } in all {
+            if is_idle {
+                of_idle = Some(of_idle.map_or(value, |greatest| greatest.max(value)));
+            } else {
+                // `None` is less than any time.
+                of_active = Some(of_active.map_or(value, |least| least.min(value)));
+            }
+        }
+        let is_idle = of_active.is_none() && of_idle.is_some();
+        Reached { value: of_active.or(of_idle).flatten(), is_idle }
+    }
+
+    fn and_then(self, then: impl FnOnce(i64) -> Option<i64>) -> Reached {
+        Reached { value: self.value.and_then(then), ..self }
+    }
 }
 
 /// A watermark as a function of event times.
@@ -110,8 +164,8 @@ impl Watermark {
         Ok(Watermark { node: Node::new(expr)? })
     }
 
-    /// The watermark, given the event times; `None` before there is one, and where a function fails.
-    pub fn evaluate(&self, time: &dyn Fn(EventTime) -> Option<i64>) -> Option<i64> {
+    /// The watermark, given the event times; none before there is one, and where a function fails.
+    pub fn evaluate(&self, time: &dyn Fn(EventTime) -> Reached) -> Reached {
         self.node.evaluate(time)
     }
 }
@@ -133,18 +187,17 @@ impl Node {
         })
     }
 
-    fn evaluate(&self, time: &dyn Fn(EventTime) -> Option<i64>) -> Option<i64> {
+    fn evaluate(&self, time: &dyn Fn(EventTime) -> Reached) -> Reached {
         match self {
             Node::Of(of) => time(*of),
-            Node::Shift { input, micros } => input.evaluate(time)?.checked_add(*micros),
-            Node::Min(all) => all
-                .iter()
-                .map(|one| one.evaluate(time))
-                .try_fold(i64::MAX, |least, one| Some(least.min(one?))),
-            Node::Map { input, ty, expr } => {
-                let value = int_array(vec![input.evaluate(time)?], None, ty).ok()?;
-                first_value(expr.evaluate(&[value], 1).ok()?)
+            Node::Shift { input, micros } => {
+                input.evaluate(time).and_then(|value| value.checked_add(*micros))
             }
+            Node::Min(all) => Reached::least(all.iter().map(|one| one.evaluate(time))),
+            Node::Map { input, ty, expr } => input.evaluate(time).and_then(|value| {
+                let value = int_array(vec![value], None, ty).ok()?;
+                first_value(expr.evaluate(&[value], 1).ok()?)
+            }),
         }
     }
 }
@@ -213,8 +266,8 @@ mod tests {
         let both = windows.clone().min(five_behind(2));
         let at = |expr: &WatermarkExpr, one: Option<i64>, two: Option<i64>| {
             let seconds = |value: i64| value * SECOND;
-            let times = |of: EventTime| if of == time(1) { one } else { two }.map(seconds);
-            Watermark::new(expr).unwrap().evaluate(&times).map(|micros| micros / SECOND)
+            let times = |of: EventTime| Reached::active(if of == time(1) { one } else { two }.map(seconds));
+            Watermark::new(expr).unwrap().evaluate(&times).value.map(|micros| micros / SECOND)
         };
         assert_eq!(at(&windows, Some(124), None), Some(60));
         assert_eq!(at(&windows, Some(125), None), Some(120));
@@ -224,5 +277,16 @@ mod tests {
         let mut of = Vec::new();
         both.visit(&mut |time| of.push(time.object.0));
         assert_eq!(of, [1, 2]);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_idle() {
+        let (active, idle) = (Reached::active, |value| Reached { value, is_idle: true });
+        let of = |all: &[Reached]| Reached::least(all.iter().copied());
+        assert_eq!(of(&[active(Some(7)), active(Some(3))]), active(Some(3)));
+        assert_eq!(of(&[active(Some(7)), idle(Some(3))]), active(Some(7)));
+        assert_eq!(of(&[active(None), idle(Some(3))]), active(None), "it has no time yet");
+        assert_eq!(of(&[idle(Some(7)), idle(None), idle(Some(3))]), idle(Some(7)));
+        assert_eq!(of(&[]), active(None));
     }
 }

@@ -252,7 +252,7 @@ pub enum OnError {
 pub struct Watermark {
     pub column: Ident,
     pub expression: Expr,
-    /// `WITH (max_jump = …)`.
+    /// `WITH (max_jump = …, idle_timeout = …)`.
     pub options: Options,
 }
 

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 use weir_common::seam::DiskSpace;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
+use weir_exec::event_time::Reached;
 use weir_storage::backend::{Keyspace, WriteBatch};
 use weir_storage::relation::drop_rows;
 
@@ -288,8 +289,9 @@ impl Checkpointer {
         if let Some(epoch) = self.tables_due.take() {
             for table in &tables {
                 table.store.flush(epoch, &mut batch)?;
-                let time = table.time_column.and_then(|column| table.event_times.at(column, epoch));
-                let record = meta::encode(&TableRecord { epoch, event_time: time })?;
+                let time = table.time.as_ref().map(|time| table.event_times.at(time.column, epoch));
+                let Reached { value: event_time, is_idle } = time.unwrap_or_default();
+                let record = meta::encode(&TableRecord { epoch, event_time, is_idle })?;
                 batch.put(Keyspace::Meta, &meta::table_key(table.id), &record);
                 let unneeded = table.changelog().unneeded_by_subscriptions(epoch);
                 unneeded.into_iter().for_each(|upto| forget_changes(table.id, upto, &mut batch));
@@ -311,7 +313,8 @@ impl Checkpointer {
             let times = meta::encode(&TimesRecord { epoch, closed_micros })?;
             batch.put(Keyspace::Meta, &meta::times_key(), &times);
             for source in &sources {
-                let record = meta::encode(&SourceRecord { epoch, offsets: source.offsets_at(epoch) })?;
+                let (offsets, idle) = (source.offsets_at(epoch), source.idle_at(epoch));
+                let record = meta::encode(&SourceRecord { epoch, offsets, idle })?;
                 batch.put(Keyspace::Meta, &meta::source_key(source.id), &record);
             }
         }

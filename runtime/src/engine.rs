@@ -7,7 +7,7 @@
 //!   dataflow was not touched: an idle job costs nothing.
 //! - a failed job is read by nobody: what reads it failed with it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use weir_storage::spill::Spill;
 use crate::changelog::Changelog;
 use crate::checkpoint::CheckpointEvent;
 use crate::dataflow::Workers;
+use crate::event_time::News;
 use crate::index::RelationIndex;
 use crate::job::{JobEntry, JobState, Origin, Output};
 use crate::memory::Relief;
@@ -59,6 +60,8 @@ pub struct State {
     pub times: EpochTimes,
     pub relations: HashMap<ObjectId, Arc<Relation>>,
     pub sources: HashMap<ObjectId, Arc<SourceState>>,
+    /// The tables that have an `idle_timeout`.
+    pub idle_tables: BTreeSet<ObjectId>,
     /// The indexes of relations, which get them whenever they are opened.
     pub indexes: HashMap<ObjectId, Vec<Arc<RelationIndex>>>,
     /// In order of their numbers, which is a topological order: a job is younger than what it reads.
@@ -75,6 +78,17 @@ impl State {
         self.relations.get(&id).ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {id} does not exist"))
         })
+    }
+
+    /// With the end of `epoch` a table, or a split of a source, is idle.
+    pub fn note_idle(&self, id: ObjectId, split: &str, epoch: Epoch) {
+        if let Some(source) = self.sources.get(&id) {
+            source.set_idle(split, epoch);
+        }
+        let table = self.relations.get(&id);
+        if let Some((table, time)) = table.and_then(|table| Some((table, table.time.as_ref()?))) {
+            table.note_time(time.column, epoch, News::Idle);
+        }
     }
 
     /// The first epoch that is not complete yet in a relation.

@@ -18,10 +18,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weir_common::{ChangeBatch, Epoch, Result};
+use weir_exec::event_time::EventTime;
 use weir_exec::operator::{Flow, Operator, Output, Port};
 use weir_exec::rejected::Rejected;
 
-use crate::event_time::{EventClock, Mark, Watched};
+use crate::event_time::{EventClock, Mark, News, Watched};
 use crate::job::Beginning;
 use crate::moment::Moment;
 
@@ -62,8 +63,10 @@ pub trait HostSink {
     }
     /// So many rows of a moment came too late and were left out.
     fn late(&mut self, _moment: Moment, _rows: u64) {}
-    /// With this moment a column of the output has this watermark.
-    fn watermark(&mut self, _moment: Moment, _column: usize, _watermark: i64) {}
+    /// With this moment there is news of the watermark of a column of the output.
+    fn watermark(&mut self, _moment: Moment, _column: usize, _news: News) {}
+    /// With this moment an operator or the output was told a watermark that has to be remembered.
+    fn told(&mut self, _moment: Moment, _told: EventTime, _watermark: i64) {}
     /// The moment is over: nothing more is emitted for it.
     fn done(&mut self, moment: Moment);
     /// The state after `moment`, which is a checkpoint: take it from the operators, node by node.
@@ -136,8 +139,8 @@ impl FragmentHost {
     pub fn at_event_time(mut self, clock: EventClock, output: Vec<(usize, Watched)>) -> FragmentHost {
         self.clock = clock;
         for node in &mut self.nodes {
-            let watched = node.watermark.as_mut();
-            if let Some(watermark) = watched.and_then(|watched| watched.advanced(&self.clock)) {
+            let watched = node.watermark.as_ref();
+            if let Some(watermark) = watched.and_then(|watched| watched.last().value) {
                 node.operator.on_watermark(watermark);
             }
         }
@@ -220,20 +223,34 @@ impl FragmentHost {
                 self.clock.advance(&mark);
             }
             for (i, node) in self.nodes.iter_mut().enumerate() {
-                let watched = node.watermark.as_mut().filter(|_| is_marked);
-                let advanced = watched.and_then(|watched| watched.advanced(&self.clock));
-                self.work.extend(advanced.map(|watermark| Work::Watermark(i, watermark)));
+                if let Some(watched) = node.watermark.as_mut().filter(|_| is_marked)
+                    && let Some(watermark) = advance(watched, &self.clock, self.current, sink)
+                {
+                    self.work.push_back(Work::Watermark(i, watermark));
+                }
                 self.work.push_back(Work::EpochEnd(i));
             }
-            for (column, watched) in self.output.iter_mut().filter(|_| is_marked) {
-                if let Some(watermark) = watched.advanced(&self.clock) {
-                    sink.watermark(self.current, *column, watermark);
-                }
+            if is_marked {
+                self.advance_output(sink);
             }
             self.work.push_back(Work::Done);
             return true;
         }
         self.enter_next()
+    }
+
+    /// Tells of the output's watermarks.
+    fn advance_output(&mut self, sink: &mut dyn HostSink) {
+        for (column, watched) in &mut self.output {
+            let was_idle = watched.last().is_idle;
+            if let Some(watermark) = advance(watched, &self.clock, self.current, sink) {
+                sink.watermark(self.current, *column, News::Upto(watermark));
+            }
+            let is_idle = watched.last().is_idle;
+            if is_idle != was_idle {
+                sink.watermark(self.current, *column, News::idle(is_idle));
+            }
+        }
     }
 
     /// Tells the time of the epoch whose rows come next.
@@ -315,6 +332,20 @@ impl FragmentHost {
             }
         }
     }
+}
+
+/// The watermark, if it has advanced with the end of `moment`; it is remembered where it could not be found again.
+fn advance(
+    watched: &mut Watched,
+    clock: &EventClock,
+    moment: Moment,
+    sink: &mut dyn HostSink,
+) -> Option<i64> {
+    let watermark = watched.advanced(clock)?;
+    if clock.has_idled() {
+        sink.told(moment, watched.told, watermark);
+    }
+    Some(watermark)
 }
 
 enum Call {
@@ -468,14 +499,16 @@ mod tests {
     #[test]
     fn marks_make_an_epoch_and_are_told_before_its_end() {
         use weir_common::ObjectId;
-        use weir_exec::event_time::{EventTime, Watermark, WatermarkExpr};
+        use weir_exec::event_time::{Watermark, WatermarkExpr};
 
         let time = EventTime { object: ObjectId(7), column: 0 };
-        let mark = |value| vec![Mark { time, split: String::new(), value }];
-        let watched = || Watched::new(Watermark::new(&WatermarkExpr::Of(time).shifted(-1)).unwrap());
-        let watcher = HostNode { watermark: Some(watched()), ..node(Watcher::default(), vec![]) };
+        let mark = |value| vec![Mark { time, split: String::new(), news: News::Upto(value) }];
+        let clock = EventClock::of(&mark(5));
+        let watermark = Watermark::new(&WatermarkExpr::Of(time).shifted(-1)).unwrap();
+        let watched = Watched::new(watermark, EventTime::of_output(0), &clock);
+        let watcher = HostNode { watermark: Some(watched), ..node(Watcher::default(), vec![]) };
         let mut host = FragmentHost::new(vec![watcher], vec![(0, Port(0))], at(1), Beginning::Restored)
-            .at_event_time(EventClock::of(&mark(5)), vec![]);
+            .at_event_time(clock, vec![]);
         host.offer_marks(at(3), mark(9));
         host.offer_marks(at(4), mark(8));
         assert!(run(&mut host).is_empty());

@@ -9,6 +9,7 @@
 //!  source ─► binding  ─┘ epoch e                           └─ dump at checkpoint ─► checkpointer ─► RocksDB
 //! ```
 
+mod alignment;
 mod backfill;
 mod changelog;
 pub mod checkpoint;
@@ -22,6 +23,7 @@ mod feed;
 pub mod fragments;
 pub mod graph;
 pub mod host;
+mod idle;
 mod index;
 mod job;
 mod kept_changes;
@@ -53,12 +55,13 @@ mod runtime;
 pub use backfill::{BackfillStage, BackfillStatus};
 pub use commit::TableWrite;
 pub use graph::JobGraph;
+pub use event_time::{Alignment, TimeSpec};
 pub use index::{RelationIndex, Unique, UniqueColumn};
 pub use job::{JobState, JobStatus, SourceStatus};
 pub use letters::{Letter, LetterDelivery};
 pub use outbox::{Channel, Delivered, Delivery};
 pub use read::{Consistency, ReadView};
-pub use recovery::{Recovered, TableSpec, has_committed};
+pub use recovery::{Recovered, SourceSpec, TableSpec, has_committed};
 pub use runtime::{RelationStatus, Runtime, RuntimeSeams};
 pub use subscription::{Changes, From as SubscribeFrom, Subscription};
 pub use watermark_status::WatermarkStatus;

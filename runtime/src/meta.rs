@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use weir_common::{Epoch, Error, JobId, KeyGroup, ObjectId, OperatorId, Result, SqlState};
-use weir_connector::SourceOffsets;
+use weir_connector::{SourceOffsets, Split};
 use weir_exec::operator::StateTable;
 use weir_storage::backend::{Keyspace, StateBackend};
 
@@ -96,6 +96,8 @@ pub struct TableRecord {
     pub event_time: Option<i64>,
 }
 
+    /// Whether it has brought nothing for its idle timeout.
+    pub is_idle: bool,
 /// A source's offsets as of `epoch`.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SourceRecord {
@@ -103,6 +105,8 @@ pub struct SourceRecord {
     pub offsets: SourceOffsets,
 }
 
+    /// Splits that have brought nothing for its idle timeout.
+    pub idle: Vec<Split>,
 /// What subscriptions to a relation need after a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SubscriptionRecord {

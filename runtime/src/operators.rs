@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_common::{Epoch, JobId, KeyGroup, MemoryWatch, OperatorId, Pressure, Result};
 use weir_exec::build::build;
-use weir_exec::event_time::{Watermark, WatermarkExpr};
+use weir_exec::event_time::{EventTime, Watermark, WatermarkExpr};
 use weir_exec::operator::{NoState, Operator, Port, StateLookup, StateReader, StateTable, StateWriter};
 use weir_exec::spec::NodeSpec;
 use weir_storage::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
@@ -13,7 +13,7 @@ use weir_storage::backend::{Keyspace, StateBackend, StateSnapshot, WriteBatch};
 use crate::engine::Engine;
 use crate::event_time::{EventClock, Watched};
 use crate::fragments::Fragment;
-use crate::graph::{JobNode, JobNodeKind};
+use crate::graph::{JobGraph, JobNode, JobNodeKind};
 use crate::host::{FragmentHost, HostNode};
 use crate::job::{Job, Output};
 use crate::meta::{after_prefix, group_prefix};
@@ -42,10 +42,12 @@ pub fn build_host(
     let mut nodes: Vec<HostNode> = Vec::new();
     let clock = EventClock::of(&job.start.marks);
     for node in &fragment.nodes {
-        let watermark = job.graph.nodes[*node].watermark.as_ref().map(watched).transpose()?;
-        let known = watermark.as_ref().and_then(|watched| watched.at(&clock));
+        let graph_node = &job.graph.nodes[*node];
+        let watched = |watermark| watched(watermark, EventTime::of_operator(graph_node.id), &clock);
+        let watermark = graph_node.watermark.as_ref().map(watched).transpose()?;
+        let known = watermark.as_ref().and_then(|watched| watched.last().value);
         let operator = open_operator(engine, job, *node, worker, known)?;
-        let reads_epoch_time = job.graph.nodes[*node].reads_epoch_time();
+        let reads_epoch_time = graph_node.reads_epoch_time();
         nodes.push(HostNode { operator, consumers: Vec::new(), watermark, reads_epoch_time });
     }
     for node in &fragment.nodes {
@@ -63,16 +65,22 @@ pub fn build_host(
         let operator = Box::new(output_node(engine, job, worker)?);
         nodes.push(HostNode { operator, consumers: Vec::new(), watermark: None, reads_epoch_time: false });
     }
-    let watermarks = job.graph.watermarks.iter().filter(|_| is_last);
-    let watermarks = watermarks.map(|(column, watermark)| Ok((*column, watched(watermark)?)));
-    let watermarks = watermarks.collect::<Result<_>>()?;
+    let watermarks = if is_last { watched_output(&job.graph, &clock)? } else { Vec::new() };
     let inputs = fragment.inputs.iter().map(|i| (local(i.to), Port(i.port))).collect();
     let start = Moment::start_of(job.start.first_epoch());
     Ok(FragmentHost::new(nodes, inputs, start, job.start.beginning).at_event_time(clock, watermarks))
 }
 
-fn watched(watermark: &WatermarkExpr) -> Result<Watched> {
-    Ok(Watched::new(Watermark::new(watermark)?))
+/// The watermarks of a job's output, by column.
+pub fn watched_output(graph: &JobGraph, clock: &EventClock) -> Result<Vec<(usize, Watched)>> {
+    let of = |(column, watermark): &(usize, WatermarkExpr)| {
+        Ok((*column, watched(watermark, EventTime::of_output(*column), clock)?))
+    };
+    graph.watermarks.iter().map(of).collect()
+}
+
+fn watched(watermark: &WatermarkExpr, told: EventTime, clock: &EventClock) -> Result<Watched> {
+    Ok(Watched::new(Watermark::new(watermark)?, told, clock))
 }
 
 fn open_operator(

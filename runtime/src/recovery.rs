@@ -19,6 +19,7 @@ use weir_storage::log::{Log, LogRecord};
 use weir_storage::relation::RelationStore;
 
 use crate::engine::{Engine, State};
+use crate::event_time::{News, TimeSpec};
 use crate::graph::JobGraph;
 use crate::index::RelationIndex;
 use crate::job::{Job, JobState};
@@ -44,10 +45,16 @@ pub struct TableSpec {
     pub name: String,
     /// The name of the primary key's constraint.
     pub key_name: Option<String>,
-    /// The position of the column that its WATERMARK is for.
-    pub time_column: Option<usize>,
-    /// The most that its event time advances in an epoch, in microseconds.
-    pub max_jump: Option<i64>,
+    /// Of one with a WATERMARK.
+    pub time: Option<TimeSpec>,
+}
+
+/// A source as the runtime needs it.
+pub struct SourceSpec {
+    pub id: ObjectId,
+    pub source: Arc<dyn Source>,
+    /// Of one with a WATERMARK.
+    pub time: Option<TimeSpec>,
 }
 
 /// What the catalog says there is.
@@ -55,7 +62,7 @@ pub struct TableSpec {
 pub struct Recovered {
     /// Tables.
     pub tables: Vec<TableSpec>,
-    pub sources: Vec<(ObjectId, Arc<dyn Source>)>,
+    pub sources: Vec<SourceSpec>,
     /// Indexes of tables and views.
     pub indexes: Vec<RelationIndex>,
     /// Jobs, with the sink of those that write one. One that can't be put together comes as its error.
@@ -81,8 +88,8 @@ pub fn orphans(backend: &dyn StateBackend, recovered: &Recovered) -> Result<Vec<
     for id in recovered.tables.iter().map(|table| &table.id).chain(&recovered.others) {
         orphans.remove(id);
     }
-    for (id, _) in &recovered.sources {
-        orphans.remove(id);
+    for source in &recovered.sources {
+        orphans.remove(&source.id);
     }
     for index in &recovered.indexes {
         orphans.remove(&index.spec.id);
@@ -109,11 +116,11 @@ pub fn recover(engine: &Engine, log: &Log, recovered: Recovered) -> Result<(Vec<
     for table in recovered.tables {
         newest = newest.max(add_table(engine, &mut state, table)?);
     }
-    for (id, source) in recovered.sources {
+    for source in recovered.sources {
         let record: SourceRecord =
-            meta::load(engine.backend.as_ref(), &meta::source_key(id))?.unwrap_or_default();
+            meta::load(engine.backend.as_ref(), &meta::source_key(source.id))?.unwrap_or_default();
         newest = newest.max(record.epoch);
-        state.sources.insert(id, SourceState::new(id, source, record.offsets));
+        state.sources.insert(source.id, SourceState::restored(source, record));
     }
     let mut jobs: BTreeMap<_, _> = recovered.jobs.into_iter().map(|(g, sink)| (g.job, (g, sink))).collect();
     let mut restored = Vec::new();
@@ -195,14 +202,16 @@ pub fn install(engine: &Engine, restored: Vec<Arc<Job>>) {
 
 /// Opens a table on its base rows; returns the epoch of those.
 pub fn add_table(engine: &Engine, state: &mut State, table: TableSpec) -> Result<Epoch> {
-    let TableSpec { id, schema, name, key_name, time_column, max_jump } = table;
+    let TableSpec { id, schema, name, key_name, time } = table;
     let record: TableRecord = meta::load(engine.backend.as_ref(), &meta::table_key(id))?.unwrap_or_default();
     let store = RelationStore::open(id, schema, engine.backend.clone())?;
     let changelog = engine.changelog(record.epoch);
     let relation = Relation::new(id, name, store, None, record.epoch, changelog);
-    let relation = Arc::new(relation.of_table(key_name, time_column, max_jump));
-    if let (Some(column), Some(value)) = (time_column, record.event_time) {
-        relation.advance_time(column, record.epoch, value);
+    let relation = Arc::new(relation.of_table(key_name, time));
+    if let Some(time) = &relation.time {
+        let news = record.event_time.map(News::Upto).into_iter().chain(record.is_idle.then_some(News::Idle));
+        news.for_each(|news| relation.note_time(time.column, record.epoch, news));
+        state.idle_tables.extend(time.idle_timeout.map(|_| id));
     }
     state.adopt_indexes(&relation)?;
     state.relations.insert(id, relation);
@@ -300,6 +309,7 @@ fn replay(engine: &Engine, log: &Log, state: &mut State, after: Epoch) -> Result
                 source.bind(record.epoch, decode_ranges(ranges)?, now);
             }
         }
+        record.idle.iter().for_each(|(id, split)| state.note_idle(*id, split, record.epoch));
         Ok(())
     })
 }

@@ -13,7 +13,7 @@ use weir_storage::relation::RelationStore;
 use weir_storage::spill::Spill;
 
 use crate::changelog::{Changelog, Kept, Reader};
-use crate::event_time::EventTimes;
+use crate::event_time::{EventTimes, News, TimeSpec};
 use crate::index::RelationIndex;
 
 /// A table or a view's result.
@@ -31,10 +31,8 @@ pub struct Relation {
     changelog: Mutex<Changelog>,
     /// Of its columns that have one.
     pub event_times: EventTimes,
-    /// Of a table: the position of its time column.
-    pub time_column: Option<usize>,
-    /// The most that event time advances in an epoch, in microseconds.
-    max_jump: Option<i64>,
+    /// Of a table with a WATERMARK.
+    pub time: Option<TimeSpec>,
     indexes: RwLock<Vec<Arc<RelationIndex>>>,
 }
 
@@ -51,31 +49,14 @@ impl Relation {
         let base = AtomicU64::new(base.0);
         let (changelog, indexes) = (Mutex::new(changelog), RwLock::default());
         let event_times = EventTimes::default();
-        let (key_name, time_column, max_jump) = (None, None, None);
-        Relation {
-            id,
-            name,
-            key_name,
-            store,
-            producer,
-            base,
-            changelog,
-            event_times,
-            time_column,
-            max_jump,
-            indexes,
-        }
+        let (key_name, time) = (None, None);
+        Relation { id, name, key_name, store, producer, base, changelog, event_times, time, indexes }
     }
 
-    /// The same, of a table with this name of its primary key's constraint, and this time column.
+    /// The same, of a table with this name of its primary key's constraint, and this event time.
     #[must_use]
-    pub fn of_table(
-        self,
-        key_name: Option<String>,
-        time_column: Option<usize>,
-        max_jump: Option<i64>,
-    ) -> Relation {
-        Relation { key_name, time_column, max_jump, ..self }
+    pub fn of_table(self, key_name: Option<String>, time: Option<TimeSpec>) -> Relation {
+        Relation { key_name, time, ..self }
     }
 
     /// The durable base rows hold everything up to here.
@@ -141,22 +122,27 @@ impl Relation {
 
     /// Appends changes to the changelog alone, if anyone reads it. Those of a table may advance its event time.
     pub fn append(&self, worker: usize, epoch: Epoch, changes: &[ChangeBatch]) {
-        if let Some(column) = self.time_column {
-            let before = self.event_times.at(column, epoch.previous());
-            for batch in changes {
-                let latest = greatest(&batch.columns()[column], |row| batch.op(row) > 0);
-                let most = before.zip(self.max_jump).map(|(before, jump)| before.saturating_add(jump));
-                let reached = latest.map(|latest| most.map_or(latest, |most| latest.min(most)));
-                reached.into_iter().for_each(|reached| self.advance_time(column, epoch, reached));
-            }
+        if let Some(time) = &self.time {
+            changes.iter().for_each(|batch| self.advance_time(time, epoch, batch));
         }
         self.changelog.lock().append(worker, epoch, changes);
     }
 
-    /// With the end of `epoch` the event time of a column is at least `value`.
-    pub fn advance_time(&self, column: usize, epoch: Epoch, value: i64) {
+    fn advance_time(&self, time: &TimeSpec, epoch: Epoch, batch: &ChangeBatch) {
+        let before = self.event_times.at(time.column, epoch.previous()).value;
+        let latest = greatest(&batch.columns()[time.column], |row| batch.op(row) > 0);
+        let most = before.zip(time.max_jump).map(|(before, jump)| before.saturating_add(jump));
+        if let Some(latest) = latest {
+            let reached = most.map_or(latest, |most| latest.min(most));
+            self.note_time(time.column, epoch, News::Upto(reached));
+            self.note_time(time.column, epoch, News::Active);
+        }
+    }
+
+    /// With the end of `epoch` there is news of a column's event time.
+    pub fn note_time(&self, column: usize, epoch: Epoch, news: News) {
         let needed = self.changelog.lock().needed_by_jobs().unwrap_or(epoch);
-        self.event_times.advance(column, epoch, value, needed);
+        self.event_times.note(column, epoch, news, needed);
     }
 
     /// As [`Changelog::entry`].

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use weir_common::config::EngineConfig;
 use weir_common::seam::{Clock, FileSystem};
 use weir_common::{Epoch, Error, JobId, MemoryWatch, ObjectId, RelationSchema, Result, SqlState};
-use weir_connector::{Sink, Source};
+use weir_connector::Sink;
 use weir_exec::event_time::EventTime;
 use weir_storage::backend::StateBackend;
 use weir_storage::log::Log;
@@ -23,8 +23,9 @@ use crate::engine::{Engine, State};
 use crate::graph::JobGraph;
 use crate::job::{JobEntry, JobState, JobStatus, Output, SourceStatus};
 use crate::memory::{Governor, Relief};
+use crate::meta::SourceRecord;
 use crate::outbox::has_delivered;
-use crate::recovery::{Recovered, TableSpec, add_table, install, log_dir, orphans, recover};
+use crate::recovery::{Recovered, SourceSpec, TableSpec, add_table, install, log_dir, orphans, recover};
 use crate::restart::{RestartEvent, Restarter, failed_between_steps};
 use crate::sequencer::{Request, Sequencer};
 use crate::source::SourceState;
@@ -128,9 +129,9 @@ impl Runtime {
     }
 
     /// Adds a source; nothing is read until a job reads it.
-    pub fn create_source(&self, id: ObjectId, source: Arc<dyn Source>) -> Result<()> {
-        let state = SourceState::new(id, source, Default::default());
-        self.engine.state.lock().sources.insert(id, state);
+    pub fn create_source(&self, source: SourceSpec) -> Result<()> {
+        let state = SourceState::restored(source, SourceRecord::default());
+        self.engine.state.lock().sources.insert(state.id, state);
         Ok(())
     }
 
@@ -211,6 +212,7 @@ impl Runtime {
                 state.forget_index(*id);
                 state.indexes.remove(id);
                 state.relations.remove(id);
+                state.idle_tables.remove(id);
             }
         }
         drop(gone);

@@ -16,13 +16,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 use weir_common::seam::DiskSpace;
 use weir_common::{ChangeBatch, Epoch, Error, JobId, ObjectId, Pressure, Result, SqlState};
-use weir_connector::SplitRange;
+use weir_connector::{Split, SplitRange};
 use weir_exec::event_time::EventTime;
 use weir_storage::log::{DeliveredUpto, Log, LogRecord};
 
+use crate::alignment::Groups;
 use crate::checkpoint::CheckpointEvent;
 use crate::commit::{TableWrite, stage};
 use crate::engine::Engine;
+use crate::idle::TableActivity;
 use crate::index::{check_computed, check_unique};
 use crate::job::{JobEntry, JobState};
 use crate::outbox::Delivered;
@@ -92,6 +94,7 @@ pub struct Sequencer {
     holds_catalog: bool,
     /// Whether the last write of the log found no room.
     is_disk_full: bool,
+    tables: TableActivity,
 }
 
 /// What holds together with the rows of a commit.
@@ -109,6 +112,8 @@ struct Draft {
     delivered: Vec<Delivered>,
     /// Whether it is closed even if it holds nothing: jobs that go by the clock wait for it.
     tick: bool,
+    /// Tables, and splits of sources, that are idle from now on.
+    idle: Vec<(ObjectId, Split)>,
     replies: Vec<oneshot::Sender<Result<Epoch>>>,
 }
 
@@ -125,6 +130,7 @@ impl Sequencer {
             dirty,
             holds_catalog: false,
             is_disk_full: false,
+            tables: TableActivity::default(),
         }
     }
 
@@ -177,6 +183,7 @@ impl Sequencer {
             next = self.requests.try_recv().ok();
         }
         self.add_sources(&mut draft);
+        self.add_idle(&mut draft);
         let deadline = self.engine.state.lock().next_deadline();
         draft.tick |= deadline.is_some_and(|deadline| deadline <= self.engine.clock.now_micros());
         self.close(draft)?;
@@ -193,19 +200,18 @@ impl Sequencer {
 
     /// Waits for a request, at most until the next thing that is due by time.
     fn wait(&self) -> std::result::Result<Request, RecvTimeoutError> {
-        let live = self.engine.state.lock().sources.values().any(|s| s.is_live());
         let now = self.engine.clock.monotonic();
-        let mut due = Vec::new();
-        if live {
+        let checkpoint = self.dirty.then(|| self.checkpointed + self.checkpoint_interval());
+        let state = self.engine.state.lock();
+        let mut due: Vec<Duration> = checkpoint.into_iter().chain(self.tables.next(&state, now)).collect();
+        if state.sources.values().any(|s| s.is_live()) {
             due.push(self.polled + self.engine.config.epoch_interval);
         }
-        if self.dirty {
-            due.push(self.checkpointed + self.checkpoint_interval());
-        }
-        if let Some(deadline) = self.engine.state.lock().next_deadline() {
+        if let Some(deadline) = state.next_deadline() {
             let left = deadline.saturating_sub(self.engine.clock.now_micros());
             due.push(now + Duration::from_micros(left.try_into().unwrap_or(0)));
         }
+        drop(state);
         match due.into_iter().min() {
             Some(due) => self.requests.recv_timeout(due.saturating_sub(now)),
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -281,18 +287,25 @@ impl Sequencer {
     /// Adds what sources have: on the epoch's beat, or when a reader has room and more is there at once.
     fn add_sources(&mut self, draft: &mut Draft) {
         let now = self.engine.clock.monotonic();
-        if self.holds_sources_back() {
-            return;
-        }
         let on_beat = now.saturating_sub(self.polled) >= self.engine.config.epoch_interval;
         let sources: Vec<_> = self.engine.state.lock().sources.values().cloned().collect();
+        if self.holds_sources_back() {
+            sources.iter().for_each(|source| source.not_asked());
+            return;
+        }
+        let groups = Groups::of(&sources);
         let mut drained = false;
         for source in sources {
             if !on_beat && !source.wants_more_now() {
                 continue;
             }
             let was_draining = source.is_draining();
-            if let Some(ranges) = source.discover(now, Reach::Budget) {
+            let ranges = source.discover(now, Reach::Budget).unwrap_or_default();
+            let ranges = match groups.limit(source.alignment()) {
+                Some(limit) => source.not_beyond(limit, ranges),
+                None => ranges,
+            };
+            if !ranges.is_empty() {
                 draft.bindings.push((source.clone(), ranges));
             }
             drained |= was_draining && !source.is_draining();
@@ -303,6 +316,13 @@ impl Sequencer {
         if on_beat {
             self.polled = now;
         }
+    }
+
+    /// Adds what is idle by now.
+    fn add_idle(&mut self, draft: &mut Draft) {
+        let now = self.engine.clock.monotonic();
+        let state = self.engine.state.lock();
+        draft.idle = self.tables.newly_idle(&state, |table| draft.tables.contains_key(&table), now);
     }
 
     /// Binds everything that sources at rest have now, in epochs of their own.
@@ -329,7 +349,8 @@ impl Sequencer {
     /// Closes an epoch with this in it; nothing happens when it is empty and no checkpoint is due.
     fn close(&mut self, mut draft: Draft) -> Result<()> {
         let now = self.engine.clock.monotonic();
-        let empty = draft.tables.is_empty() && draft.bindings.is_empty() && !draft.tick;
+        let empty =
+            draft.tables.is_empty() && draft.bindings.is_empty() && draft.idle.is_empty() && !draft.tick;
         self.dirty |= !empty;
         let due = now.saturating_sub(self.checkpointed) >= self.checkpoint_interval();
         let mut checkpoint = self.dirty && due;
@@ -375,19 +396,23 @@ impl Sequencer {
     }
 
     /// Takes the commits out of an epoch that could not be written, and answers them.
-    fn refuse(&self, draft: &mut Draft, epoch: Epoch, error: &Error) -> Result<()> {
+    fn refuse(&mut self, draft: &mut Draft, epoch: Epoch, error: &Error) -> Result<()> {
         for (id, changes) in draft.tables.drain() {
             let relation = self.engine.state.lock().relations.get(&id).cloned();
             let Some(relation) = relation else { continue };
             changes.iter().try_for_each(|batch| relation.store.apply(epoch, &batch.inverse()))?;
         }
         (draft.catalog, draft.delivered) = (None, Vec::new());
+        if !std::mem::take(&mut draft.idle).is_empty() {
+            self.tables.restart();
+            self.engine.state.lock().sources.values().for_each(|source| source.not_asked());
+        }
         draft.replies.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
         Ok(())
     }
 
-    /// Commits are durable before they are answered, and bindings before a checkpoint that holds their rows: a
-    /// job that lags behind it must find them again.
+    /// Commits are durable before they are answered, bindings before a checkpoint that holds their rows, as a job that lags
+    /// behind it must find them again, and what is idle before anybody sees the windows that it closes.
     fn write_log(&mut self, epoch: Epoch, closed_micros: i64, draft: &Draft, checkpoint: bool) -> Result<()> {
         let tables = draft.tables.iter().map(|(id, changes)| (*id, changes.clone())).collect();
         let encode = |(s, ranges): &(Arc<SourceState>, Vec<SplitRange>)| Ok((s.id, encode_ranges(ranges)?));
@@ -395,9 +420,9 @@ impl Sequencer {
         let upto =
             |d: &Delivered| DeliveredUpto { job: ObjectId(d.job.0), channel: d.channel as u8, upto: d.upto };
         let delivered = draft.delivered.iter().map(upto).collect();
-        let catalog = draft.catalog;
-        let record = LogRecord { epoch, tables, sources, catalog, delivered, closed_micros };
-        if draft.tables.is_empty() && !checkpoint {
+        let (catalog, idle) = (draft.catalog, draft.idle.clone());
+        let record = LogRecord { epoch, tables, sources, catalog, delivered, closed_micros, idle };
+        if draft.tables.is_empty() && draft.idle.is_empty() && !checkpoint {
             return self.log.append(&record);
         }
         let room = if draft.tables.is_empty() { Ok(()) } else { self.check_room() };
@@ -427,13 +452,14 @@ impl Sequencer {
     }
 
     /// Makes the epoch visible. Returns the jobs that can start on it.
-    fn publish(&self, epoch: Epoch, closed_micros: i64, draft: &Draft, checkpoint: bool) -> Vec<JobId> {
+    fn publish(&mut self, epoch: Epoch, closed_micros: i64, draft: &Draft, checkpoint: bool) -> Vec<JobId> {
         let now = self.engine.clock.monotonic();
         let mut state = self.engine.state.lock();
         let workers = self.engine.config.workers;
         let mut changed = HashSet::new();
         for (id, changes) in &draft.tables {
             changed.insert(*id);
+            self.tables.got_rows(*id, now);
             let Some(relation) = state.relations.get(id) else { continue };
             for (i, batch) in changes.iter().enumerate() {
                 relation.append((epoch.0 as usize + i) % workers, epoch, std::slice::from_ref(batch));
@@ -441,6 +467,10 @@ impl Sequencer {
         }
         if draft.tick {
             changed.insert(EventTime::CLOCK.object);
+        }
+        for (id, split) in &draft.idle {
+            changed.insert(*id);
+            state.note_idle(*id, split, epoch);
         }
         for (source, ranges) in &draft.bindings {
             changed.insert(source.id);

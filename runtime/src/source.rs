@@ -10,7 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result};
-use weir_connector::{Discovery, Reading, Source, SourceOffsets, SplitRange};
+use weir_connector::{Discovery, Reading, Source, SourceOffsets, Split, SplitRange};
+
+use crate::event_time::{Alignment, Mark, News, TimeSpec};
+use crate::idle::SplitActivity;
+use crate::meta::SourceRecord;
+use crate::recovery::SourceSpec;
 
 /// Rows an epoch starts with.
 const BUDGET_START: u64 = 64 * 1024;
@@ -23,11 +28,16 @@ const OPEN_EPOCHS: usize = 3;
 pub struct SourceState {
     pub id: ObjectId,
     pub source: Arc<dyn Source>,
+    /// Of one with a WATERMARK.
+    time: Option<TimeSpec>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     offsets: SourceOffsets,
+    activity: SplitActivity,
+    /// The event times that feeds have found, of one that is aligned with others.
+    times: BTreeMap<Split, i64>,
     bindings: BTreeMap<Epoch, Binding>,
     consumers: HashMap<JobId, Consumer>,
     budget_rows: u64,
@@ -51,10 +61,15 @@ struct Consumer {
 }
 
 impl SourceState {
-    /// A source of which `offsets` have been bound before.
-    pub fn new(id: ObjectId, source: Arc<dyn Source>, offsets: SourceOffsets) -> Arc<SourceState> {
+    /// A source of which `record` says what has been bound before.
+    pub fn restored(spec: SourceSpec, record: SourceRecord) -> Arc<SourceState> {
+        let SourceSpec { id, source, time } = spec;
+        let mut activity = SplitActivity::new(time.as_ref().and_then(|time| time.idle_timeout));
+        record.idle.iter().for_each(|split| activity.set_idle(split, record.epoch));
         let inner = Inner {
-            offsets,
+            offsets: record.offsets,
+            activity,
+            times: BTreeMap::new(),
             bindings: BTreeMap::new(),
             consumers: HashMap::new(),
             budget_rows: BUDGET_START,
@@ -63,7 +78,74 @@ impl SourceState {
             ended: false,
             error: None,
         };
-        Arc::new(SourceState { id, source, inner: Mutex::new(inner) })
+        Arc::new(SourceState { id, source, time, inner: Mutex::new(inner) })
+    }
+
+    /// The sources that it is aligned with.
+    pub fn alignment(&self) -> Option<&Alignment> {
+        self.time.as_ref()?.alignment.as_ref()
+    }
+
+    /// A feed has found that a split has reached this event time.
+    pub fn reached(&self, split: &str, time: i64) {
+        if self.alignment().is_some() {
+            let mut inner = self.inner.lock();
+            let known = inner.times.entry(split.to_owned()).or_insert(time);
+            *known = time.max(*known);
+        }
+    }
+
+    /// The event time of the split that is furthest behind, among those that rows are to be expected of.
+    pub fn slowest_time(&self) -> Option<i64> {
+        let inner = self.inner.lock();
+        let times = inner.times.iter().filter(|(split, _)| !inner.ended && !inner.activity.is_idle(split));
+        times.map(|(_, time)| *time).min()
+    }
+
+    /// Leaves out the ranges of splits whose event time is beyond the limit.
+    pub fn not_beyond(&self, limit: i64, mut ranges: Vec<SplitRange>) -> Vec<SplitRange> {
+        let inner = self.inner.lock();
+        ranges.retain(|range| inner.times.get(&range.split).is_none_or(|time| *time <= limit));
+        ranges
+    }
+
+    /// What a job knew of event time at its checkpoint.
+    pub fn restore_mark(&self, epoch: Epoch, mark: &Mark) {
+        match mark.news {
+            News::Upto(time) => self.reached(&mark.split, time),
+            News::Idle => self.set_idle(&mark.split, epoch),
+            News::Active => {}
+        }
+    }
+
+    /// With the end of `epoch` a split is idle.
+    pub fn set_idle(&self, split: &str, epoch: Epoch) {
+        self.inner.lock().activity.set_idle(split, epoch);
+    }
+
+    /// The splits idle at the end of `epoch`.
+    pub fn idle_at(&self, epoch: Epoch) -> Vec<Split> {
+        self.inner.lock().activity.idle_at(epoch)
+    }
+
+    /// As [`SplitActivity::news`].
+    pub fn idle_news(&self, from: Epoch, before: Epoch) -> Vec<(Epoch, Split, News)> {
+        self.inner.lock().activity.news(from, before)
+    }
+
+    /// As [`SplitActivity::newly_idle`].
+    pub fn newly_idle(&self, now: Duration) -> Vec<Split> {
+        self.inner.lock().activity.newly_idle(now)
+    }
+
+    /// As [`SplitActivity::next`].
+    pub fn next_idle(&self) -> Option<Duration> {
+        self.inner.lock().activity.next()
+    }
+
+    /// It was not asked what is new.
+    pub fn not_asked(&self) {
+        self.inner.lock().activity.not_asked();
     }
 
     /// Everything bound so far, by split.
@@ -151,6 +233,11 @@ impl SourceState {
     pub fn discover(&self, now: Duration, reach: Reach) -> Option<Vec<SplitRange>> {
         let mut inner = self.inner.lock();
         if reach == Reach::Budget && (inner.ended || inner.consumers.is_empty() || !inner.has_room()) {
+            if inner.ended {
+                inner.asked(now, &[]);
+            } else {
+                inner.activity.not_asked();
+            }
             return None;
         }
         let budget = if reach == Reach::Everything { *BUDGET_RANGE.end() } else { inner.budget_rows };
@@ -161,9 +248,11 @@ impl SourceState {
         match self.source.discover(&inner.offsets, budget, reading) {
             Ok(Discovery { ranges, more, ended }) => {
                 (inner.more, inner.ended, inner.error) = (more, ended, None);
+                inner.asked(now, &ranges);
                 (!ranges.is_empty()).then_some(ranges)
             }
             Err(error) => {
+                inner.activity.not_asked();
                 inner.more = false;
                 inner.error = Some(error);
                 None
@@ -173,10 +262,11 @@ impl SourceState {
 
     /// Ties ranges to an epoch.
     pub fn bind(&self, epoch: Epoch, ranges: Vec<SplitRange>, now: Duration) {
-        let mut inner = self.inner.lock();
+        let inner = &mut *self.inner.lock();
         for range in &ranges {
             let offset = inner.offsets.entry(range.split.clone()).or_default();
             *offset = (*offset).max(range.to);
+            inner.activity.set_active(&range.split, epoch);
         }
         if !inner.consumers.is_empty() {
             inner.bindings.insert(epoch, Binding { ranges, bound_at: now });
@@ -213,6 +303,12 @@ impl Inner {
     fn trim(&mut self) {
         let needed = self.consumers.values().map(|c| c.released).min().unwrap_or(Epoch::MAX);
         self.bindings.retain(|epoch, _| *epoch > needed);
+        self.activity.forget_before(needed);
+    }
+
+    /// Notes what a discovery has found nothing of.
+    fn asked(&mut self, now: Duration, ranges: &[SplitRange]) {
+        self.activity.asked(now, self.offsets.keys(), ranges, !self.more);
     }
 }
 
@@ -251,7 +347,8 @@ mod tests {
             &Reading { elapsed_micros: 1_000_000, ..Reading::default() },
         )?;
         let split = split.ranges[0].split.clone();
-        let restored = SourceState::new(ObjectId(1), source, [(split, 5000)].into());
+        let record = SourceRecord { offsets: [(split, 5000)].into(), ..SourceRecord::default() };
+        let restored = SourceState::restored(SourceSpec { id: ObjectId(1), source, time: None }, record);
         restored.subscribe(JobId(1), Epoch(1));
         let started = Duration::from_secs(7);
         assert!(restored.discover(started, Reach::Budget).is_none());
@@ -265,7 +362,8 @@ mod tests {
         let options = [("connector", "nexmark"), ("table", "bid")];
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let source = create_source(&options, &source_columns(&options)?.unwrap_or_default())?;
-        let state = SourceState::new(ObjectId(1), source, SourceOffsets::new());
+        let spec = SourceSpec { id: ObjectId(1), source, time: None };
+        let state = SourceState::restored(spec, SourceRecord::default());
         state.subscribe(JobId(1), Epoch(1));
         let range = |split: &str, from, to| SplitRange { split: split.to_owned(), from, to };
         state.bind(Epoch(2), vec![range("early", 0, 10)], Duration::ZERO);

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use weir_common::{Epoch, Error, JobId, ObjectId, Result, SqlState};
 use weir_connector::Sink;
-use weir_exec::event_time::Watermark;
+use weir_exec::event_time::Reached;
 use weir_storage::relation::{RelationPin, RelationStore};
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::{Engine, State};
-use crate::event_time::EventClock;
+use crate::event_time::{EventClock, News};
 use crate::graph::{JobGraph, JobNodeKind, JobOutput};
 use crate::job::{Beginning, Job, JobEntry, JobInput, JobState, Origin, Output, Start};
 use crate::letters::DeadLetters;
 use crate::meta::{self, BackfillRecord, Counters, JobRecord};
+use crate::operators::watched_output;
 use crate::outbox::{Channel, Outbox};
 use crate::relation::Relation;
 use crate::source::ranges_from_start;
@@ -146,7 +147,7 @@ pub fn register_restored(
     let snapshot = Mutex::new(Some(engine.backend.snapshot()));
     let start =
         Start { state: snapshot, marks: record.marks, ..Start::at(record.epoch, Beginning::Restored) };
-    restore_event_times(&graph, &output, &start)?;
+    restore_event_times(&graph, &inputs, &output, &start)?;
     let letters = dead_letters(engine, graph.job)?;
     let limit = engine.config.memory_limit_bytes;
     let job = Job::new(graph, inputs, output, start, record.counters, letters, limit);
@@ -157,14 +158,27 @@ pub fn register_restored(
     Ok(job)
 }
 
-/// What the columns of a view have come to in event time, after a restart.
-fn restore_event_times(graph: &JobGraph, output: &Output, start: &Start) -> Result<()> {
-    let Output::Relation(relation) = output else { return Ok(()) };
-    let clock = EventClock::of(&start.marks);
-    for (column, watermark) in &graph.watermarks {
-        if let Some(value) = Watermark::new(watermark)?.evaluate(&|time| clock.at(time)) {
-            relation.advance_time(*column, start.epoch, value);
+/// What the columns of a view have come to in event time, after a restart, and what its inputs had at that epoch: of what
+/// changed in them since, each change is found again.
+fn restore_event_times(graph: &JobGraph, inputs: &[JobInput], output: &Output, start: &Start) -> Result<()> {
+    for mark in &start.marks {
+        for input in inputs {
+            match &input.origin {
+                Origin::Relation { relation, .. } if relation.id == mark.time.object => {
+                    relation.note_time(mark.time.column, start.epoch, mark.news);
+                }
+                Origin::Source { source, .. } if source.id == mark.time.object => {
+                    source.restore_mark(start.epoch, mark);
+                }
+                _ => {}
+            }
         }
+    }
+    let Output::Relation(relation) = output else { return Ok(()) };
+    for (column, watched) in watched_output(graph, &EventClock::of(&start.marks))? {
+        let Reached { value, is_idle } = watched.last();
+        let news = value.map(News::Upto).into_iter().chain([News::idle(is_idle)]);
+        news.for_each(|news| relation.note_time(column, start.epoch, news));
     }
     Ok(())
 }

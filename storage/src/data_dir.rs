@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   LOCK         locked while a server runs
-//!   FORMAT       "weir data directory, format 5, checksum " and the CRC32 of what is before the second comma
+//!   FORMAT       "weir data directory, format 6, checksum " and the CRC32 of what is before the second comma
 //!   catalog.log  the catalog
 //!   log/         the write-ahead log
 //!   state/       the state backend
@@ -16,7 +16,7 @@ use weir_common::seam::{FileSystem, OsFileSystem};
 use weir_common::{Error, Result, SqlState};
 
 /// The format of everything in the folder that this build reads and writes.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const FORMAT_PREFIX: &str = "weir data directory, format ";
 
 /// An open, locked data folder. The lock is let go when this is dropped, or the process ends.

@@ -188,6 +188,7 @@ impl Environment {
             column: status.time.column,
             split: status.split,
             event_time: status.event_time,
+            is_idle: status.is_idle,
             blocks: status.blocks,
         };
         self.runtime.watermarks().into_iter().map(row).collect()

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use weir_catalog::{CatalogSnapshot, Object, ObjectKind, TableDef};
+use weir_catalog::{CatalogSnapshot, Object, ObjectKind, SourceDef, TableDef, WatermarkDef};
 use weir_common::seam::FileSystem;
 use weir_common::{Error, ObjectId, Result};
-use weir_connector::Sink;
-use weir_runtime::{JobGraph, Recovered, TableSpec};
+use weir_connector::{Sink, Source};
+use weir_runtime::{Alignment, JobGraph, Recovered, SourceSpec, TableSpec, TimeSpec};
 
 use crate::indexes::relation_index;
 
@@ -61,7 +62,7 @@ fn rebuild(
         }
         ObjectKind::Source(source) => {
             let built = weir_connector::create_source(&source.options, &source.columns)?;
-            recovered.sources.push((object.id, built));
+            recovered.sources.push(source_spec(object.id, source, built));
         }
         ObjectKind::MaterializedView(view) => {
             recovered.jobs.push((decode_plan(&view.plan)?, inputs.map(|()| None)));
@@ -85,8 +86,25 @@ pub fn table_spec(id: ObjectId, name: &str, table: &TableDef) -> TableSpec {
         schema: table.relation_schema(),
         name: name.to_owned(),
         key_name: table.key_constraint_name.clone(),
-        time_column: table.time_column(),
-        max_jump: table.watermark.as_ref().and_then(|watermark| watermark.max_jump_micros),
+        time: table.watermark.as_ref().and_then(|watermark| Some(time_spec(watermark, table.time_column()?))),
+    }
+}
+
+/// A source as the runtime needs it.
+pub fn source_spec(id: ObjectId, def: &SourceDef, source: Arc<dyn Source>) -> SourceSpec {
+    let column = |watermark: &WatermarkDef| def.columns.iter().position(|c| c.id == watermark.column);
+    let time = def.watermark.as_ref().and_then(|watermark| Some(time_spec(watermark, column(watermark)?)));
+    SourceSpec { id, source, time }
+}
+
+fn time_spec(watermark: &WatermarkDef, column: usize) -> TimeSpec {
+    let length = |micros: i64| Duration::from_micros(micros.unsigned_abs());
+    let group = watermark.alignment_group.clone().zip(watermark.max_drift_micros);
+    TimeSpec {
+        column,
+        max_jump: watermark.max_jump_micros,
+        idle_timeout: watermark.idle_timeout_micros.map(length),
+        alignment: group.map(|(group, max_drift)| Alignment { group, max_drift }),
     }
 }
 

@@ -151,7 +151,10 @@ pub struct WatermarkRow {
     pub column: usize,
     /// Of a source.
     pub split: Option<String>,
-    pub event_time: i64,
+    /// `None` before there is one.
+    pub event_time: Option<i64>,
+    /// Nothing comes there, so nobody waits for it.
+    pub is_idle: bool,
     /// Of an input: whether a watermark of the job would advance if this one did.
     pub blocks: Option<bool>,
 }

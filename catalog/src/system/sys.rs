@@ -53,6 +53,7 @@ fn watermarks(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("split", mark.split.as_ref().into()),
             ("event_time", mark.event_time.into()),
             ("blocks", mark.blocks.into()),
+            ("idle", mark.is_idle.into()),
         ]);
     }
 }

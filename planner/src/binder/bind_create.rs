@@ -10,6 +10,7 @@ use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
 use super::Binder;
 use super::bind_columns::Elements;
 use super::bind_relation::RelationName;
+use super::bind_watermark::check_options;
 use crate::ast::{CreateSource, CreateTable, CreateTableAs, CreateView};
 use crate::bound::{
     BoundCreateSource, BoundCreateTable, BoundCreateTableAs, BoundCreateView, BoundQuery, Emission, NewName,
@@ -44,6 +45,7 @@ impl Binder<'_> {
         let unique_keys = self.bind_unique_keys(&name, &plain, &unique_keys, &taken)?;
         let watermark = create.watermark.as_ref().map(|w| self.bind_watermark(w, &plain)).transpose()?;
         let definition = sql.to_owned();
+        create.watermark.as_ref().map_or(Ok(()), |w| check_options(&w.options, false))?;
         let if_not_exists = create.if_not_exists;
         Ok(BoundCreateTable {
             name,
@@ -115,10 +117,7 @@ impl Binder<'_> {
         }
         let columns: Vec<Column> = columns.into_iter().map(|c| c.column).collect();
         let watermark = create.watermark.clone();
-        if watermark.as_ref().is_some_and(|watermark| !watermark.options.is_empty()) {
-            return Err(Error::unsupported("options of the watermark of a source")
-                .with_hint("Leave rows from the far future out in the query."));
-        }
+        watermark.as_ref().map_or(Ok(()), |watermark| check_options(&watermark.options, true))?;
         if let Some(watermark) = watermark.as_ref().filter(|_| !columns.is_empty()) {
             self.bind_watermark(watermark, &columns)?;
         }

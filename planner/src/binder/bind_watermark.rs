@@ -16,9 +16,48 @@ use super::Binder;
 use super::bind_expr::ExprContext;
 use super::bind_on_error::length_option;
 use super::scope::{Scope, ScopeColumn};
-use crate::ast::Watermark;
+use crate::ast::{Options, Watermark};
 use crate::parser::{fold, parse_expression};
 use crate::stream::event_time::{map, monotone};
+
+/// Those of `WATERMARK … WITH (…)`.
+fn set_options(def: &mut WatermarkDef, options: &Options) -> Result<()> {
+    for (name, written) in options {
+        match name.as_str() {
+            "max_jump" => def.max_jump_micros = Some(length_option(name, written)?),
+            "idle_timeout" => def.idle_timeout_micros = Some(length_option(name, written)?),
+            "max_drift" => def.max_drift_micros = Some(length_option(name, written)?),
+            "alignment_group" => def.alignment_group = Some(written.clone()),
+            _ => {
+                let hint = "The options there are: max_jump, idle_timeout, alignment_group, max_drift.";
+                return Err(Error::unsupported(format!("the option {name} of a watermark")).with_hint(hint));
+            }
+        }
+    }
+    if def.alignment_group.is_some() != def.max_drift_micros.is_some() {
+        let message = "alignment_group and max_drift of a watermark must be given together";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(
+            "Sources of one group wait for each other: max_drift says how far one may be ahead.",
+        ));
+    }
+    Ok(())
+}
+
+/// What the watermark of a source has no meaning for, or that of a table.
+pub(super) fn check_options(options: &Options, of_source: bool) -> Result<()> {
+    let refused: &[&str] = if of_source { &["max_jump"] } else { &["alignment_group", "max_drift"] };
+    let Some((name, _)) = options.iter().find(|(name, _)| refused.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let (whose, hint) = match of_source {
+        true => ("a source", "Leave rows from the far future out in the query."),
+        false => {
+            ("a table", "Rows of a table are there when they are inserted; sources are read when it suits.")
+        }
+    };
+    let what = format!("the option {name} of the watermark of {whose}");
+    Err(Error::unsupported(what).with_hint(hint))
+}
 
 impl Binder<'_> {
     /// The watermark of a relation with these columns, checked.
@@ -42,13 +81,7 @@ impl Binder<'_> {
                 .at(self.position(&watermark.expression)));
         }
         let mut def = WatermarkDef::new(column.id, watermark.expression.to_string());
-        for (name, written) in &watermark.options {
-            if name != "max_jump" {
-                return Err(Error::unsupported(format!("the option {name} of a watermark"))
-                    .with_hint("The option there is: max_jump."));
-            }
-            def.max_jump_micros = Some(length_option(name, written)?);
-        }
+        set_options(&mut def, &watermark.options)?;
         Ok(def)
     }
 

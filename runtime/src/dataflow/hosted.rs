@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
 use weir_common::{ChangeBatch, Epoch, Error, Pressure, Result};
+use weir_exec::event_time::EventTime;
 use weir_exec::rejected::Rejected;
 
 use crate::checkpoint::CheckpointEvent;
 use crate::engine::Engine;
-use crate::event_time;
+use crate::event_time::{self, Mark, News};
 use crate::fragments::Fragment;
 use crate::host::{FragmentHost, HostNode, HostSink, Progress};
 use crate::job::{Beginning, Job, Output};
@@ -193,10 +194,15 @@ impl HostSink for Hosted {
         self.job.metrics.rows_late.add(moment.epoch(), rows);
     }
 
-    fn watermark(&mut self, moment: Moment, column: usize, watermark: i64) {
+    fn watermark(&mut self, moment: Moment, column: usize, news: News) {
         if let Output::Relation(relation) = &self.job.output {
-            relation.advance_time(column, moment.epoch(), watermark);
+            relation.note_time(column, moment.epoch(), news);
         }
+    }
+
+    fn told(&mut self, moment: Moment, told: EventTime, watermark: i64) {
+        let mark = Mark { time: told, split: String::new(), news: News::Upto(watermark) };
+        self.job.split_times.report(self.worker, moment.epoch(), &mark);
     }
 
     fn done(&mut self, moment: Moment) {

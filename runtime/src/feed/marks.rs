@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_common::Epoch;
 use weir_exec::event_time::EventTime;
 
-use crate::event_time::Mark;
+use crate::event_time::{Mark, News};
 use crate::job::{Job, Origin};
 use crate::moment::Moment;
 use crate::steps::StepGate;
@@ -40,14 +40,15 @@ impl MarkFeed {
         }
         let mut marks: BTreeMap<Epoch, Vec<Mark>> = BTreeMap::new();
         for time in &job.event_times {
-            for (epoch, mark) in self.of_relation(job, *time, upper) {
+            for (epoch, mark) in self.of_input(job, *time, upper) {
                 job.split_times.report(self.worker, epoch, &mark);
                 marks.entry(epoch).or_default().push(mark);
             }
         }
         if job.reads_clock() && self.worker == 0 {
             let last = upper.previous();
-            let mark = Mark { time: EventTime::CLOCK, split: String::new(), value: closed(last) };
+            let news = News::Upto(closed(last));
+            let mark = Mark { time: EventTime::CLOCK, split: String::new(), news };
             job.split_times.report(self.worker, last, &mark);
             marks.entry(last).or_default().push(mark);
         }
@@ -58,16 +59,20 @@ impl MarkFeed {
         marks.into_iter().map(|(epoch, marks)| (last_moment(job, epoch), marks)).collect()
     }
 
-    fn of_relation(&self, job: &Job, time: EventTime, upper: Epoch) -> Vec<(Epoch, Mark)> {
-        let relation = job.inputs.iter().find_map(|input| match &input.origin {
-            Origin::Relation { relation, .. } if relation.id == time.object => Some(relation),
+    /// Of a relation all there is; of a source which of its splits are idle.
+    fn of_input(&self, job: &Job, time: EventTime, upper: Epoch) -> Vec<(Epoch, Mark)> {
+        let news = job.inputs.iter().filter(|_| self.worker == 0).find_map(|input| match &input.origin {
+            Origin::Relation { relation, .. } if relation.id == time.object => {
+                let news = relation.event_times.news(time.column, self.next, upper).into_iter();
+                Some(news.map(|(epoch, news)| (epoch, String::new(), news)).collect())
+            }
+            Origin::Source { source, .. } if source.id == time.object => {
+                Some(source.idle_news(self.next, upper))
+            }
             _ => None,
         });
-        let Some(relation) = relation.filter(|_| self.worker == 0) else { return Vec::new() };
-        let first = relation.event_times.at(time.column, self.next).map(|value| (self.next, value));
-        let later = relation.event_times.between(time.column, self.next, upper);
-        let mark = |value| Mark { time, split: String::new(), value };
-        first.into_iter().chain(later).map(|(epoch, value)| (epoch, mark(value))).collect()
+        let mark = |(epoch, split, news)| (epoch, Mark { time, split, news });
+        news.unwrap_or_default().into_iter().map(mark).collect()
     }
 }
 

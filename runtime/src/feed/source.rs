@@ -9,7 +9,7 @@ use weir_connector::{MalformedRecord, SplitRange, SplitReader};
 use weir_exec::event_time::{EventTime, greatest};
 use weir_exec::rejected::Rejected;
 
-use crate::event_time::Mark;
+use crate::event_time::{Mark, News};
 use crate::job::{Beginning, Job, Origin};
 use crate::source::SourceState;
 use crate::unread::Unread;
@@ -122,7 +122,8 @@ impl SourceFeed {
                         if let Some(value) = latest.filter(|latest| known.is_none_or(|known| known < *latest))
                         {
                             self.reported.insert(range.split.clone(), value);
-                            let mark = Mark { time, split: range.split.clone(), value };
+                            self.source.reached(&range.split, value);
+                            let mark = Mark { time, split: range.split.clone(), news: News::Upto(value) };
                             job.report_source_mark(self.worker, *epoch, mark);
                         }
                     }

@@ -29,6 +29,8 @@ pub struct LogRecord {
     pub delivered: Vec<DeliveredUpto>,
     /// When the epoch was closed, in microseconds since 1970.
     pub closed_micros: i64,
+    /// Tables, and splits of sources by their names, that have brought nothing for so long that nobody waits for them.
+    pub idle: Vec<(ObjectId, String)>,
 }
 
 /// How far a job's rows have got into a table.
@@ -67,6 +69,11 @@ impl LogRecord {
             out.extend_from_slice(&upto.0.to_le_bytes());
         }
         out.extend_from_slice(&self.closed_micros.to_le_bytes());
+        push_u32(out, self.idle.len())?;
+        for (id, split) in &self.idle {
+            out.extend_from_slice(&id.0.to_le_bytes());
+            push_bytes(out, split.as_bytes())?;
+        }
         Ok(())
     }
 
@@ -89,15 +96,21 @@ impl LogRecord {
         }
         let catalog = reader.u32()?.checked_sub(1);
         let mut delivered = Vec::new();
-        for _ in 0..if reader.0.is_empty() { 0 } else { reader.u32()? } {
+        for _ in 0..reader.u32()? {
             let (job, [channel]) = (ObjectId(reader.u32()?), reader.take()?);
             delivered.push(DeliveredUpto { job, channel, upto: Epoch(reader.u64()?) });
         }
-        let closed_micros = if reader.0.is_empty() { 0 } else { i64::from_le_bytes(reader.take()?) };
+        let closed_micros = i64::from_le_bytes(reader.take()?);
+        let mut idle = Vec::new();
+        for _ in 0..reader.u32()? {
+            let (id, split) = (ObjectId(reader.u32()?), reader.bytes()?);
+            let split = std::str::from_utf8(split).map_err(|_| Error::corrupted("the name of a split"))?;
+            idle.push((id, split.to_owned()));
+        }
         if !reader.0.is_empty() {
             return Err(Error::corrupted("a log record has bytes after its end"));
         }
-        Ok(LogRecord { epoch, tables, sources, catalog, delivered, closed_micros })
+        Ok(LogRecord { epoch, tables, sources, catalog, delivered, closed_micros, idle })
     }
 
     /// The epoch of a record's bytes.

@@ -25,6 +25,7 @@ fn record(epoch: u64) -> LogRecord {
         catalog: epoch.is_multiple_of(2).then_some(epoch as u32),
         delivered: vec![DeliveredUpto { job: ObjectId(9), channel: 1, upto: Epoch(epoch / 2) }],
         closed_micros: epoch as i64 * 1_000,
+        idle: vec![(ObjectId(3), format!("split {epoch}")), (ObjectId(1), String::new())],
     }
 }
 

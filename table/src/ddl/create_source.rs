@@ -5,6 +5,7 @@ use weir_common::{Error, Result, SqlState};
 use weir_planner::bound::BoundCreateSource;
 
 use super::{Plan, Planner, Start};
+use crate::recovery::source_spec;
 
 impl Planner<'_> {
     pub(super) fn create_source(&self, create: BoundCreateSource) -> Result<Plan> {
@@ -26,9 +27,11 @@ impl Planner<'_> {
         let watermark =
             watermark.map(|w| weir_planner::bind_watermark(self.catalog, w, &columns)).transpose()?;
         let id = self.env.catalog.next_id()?;
-        let kind = ObjectKind::Source(SourceDef { columns, options: create.options, watermark });
+        let def = SourceDef { columns, options: create.options, watermark };
+        let spec = source_spec(id, &def, source);
+        let kind = ObjectKind::Source(def);
         let object = self.new_object(id, &create.name, kind, create.definition);
         let object = object.with_depends_on(create.depends_on);
-        Ok(Plan::create("CREATE SOURCE", object).starting(Start::Source { id, source }))
+        Ok(Plan::create("CREATE SOURCE", object).starting(Start::Source(spec)))
     }
 }

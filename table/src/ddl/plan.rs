@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use weir_catalog::{CatalogChange, Object};
 use weir_common::{Error, JobId, ObjectId, RelationSchema, Result, SqlState};
-use weir_connector::{Sink, Source};
+use weir_connector::Sink;
 use weir_planner::bound::NewName;
-use weir_runtime::{JobGraph, RelationIndex, TableSpec};
+use weir_runtime::{JobGraph, RelationIndex, SourceSpec, TableSpec};
 
 use crate::caller::Caller;
 use crate::environment::Environment;
@@ -33,10 +33,7 @@ pub(crate) struct Plan {
 /// What begins to run.
 pub(crate) enum Start {
     Table(TableSpec),
-    Source {
-        id: ObjectId,
-        source: Arc<dyn Source>,
-    },
+    Source(SourceSpec),
     Job {
         graph: JobGraph,
         sink: Option<Arc<dyn Sink>>,
@@ -102,7 +99,7 @@ impl Plan {
 impl Start {
     fn undo(&self) -> Undo {
         match self {
-            Start::Table(TableSpec { id, .. }) | Start::Source { id, .. } => Undo::Stop(*id),
+            Start::Table(TableSpec { id, .. }) | Start::Source(SourceSpec { id, .. }) => Undo::Stop(*id),
             Start::Index(index) | Start::NewIndex(index) => Undo::Stop(index.spec.id),
             Start::Job { graph, .. } | Start::TableSink { graph } => {
                 let JobId(id) = graph.job;
@@ -161,7 +158,7 @@ impl Environment {
     async fn start_one(&self, start: Start, caller: &Caller) -> Result<()> {
         match start {
             Start::Table(table) => self.runtime.create_table(table),
-            Start::Source { id, source } => self.runtime.create_source(id, source),
+            Start::Source(source) => self.runtime.create_source(source),
             Start::Index(index) => self.runtime.create_index(index).await,
             Start::NewIndex(index) => self.runtime.create_index_of_new(index),
             Start::Job { graph, sink } => self.start_job(graph, sink, caller).await,
