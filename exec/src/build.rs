@@ -42,9 +42,9 @@ pub fn build(spec: &NodeSpec) -> Result<Box<dyn Operator>> {
         OperatorSpec::TolerantCalc { filter, project, letters } => {
             Box::new(TolerantCalc::new(filter.as_ref(), project, letters, &spec.inputs[0], &spec.output)?)
         }
-        OperatorSpec::Aggregate { group, calls, input_mode, closing } => {
+        OperatorSpec::Aggregate { group, calls, input_mode, closing, ttl } => {
             let aggregate = Aggregate::new(group, calls, *input_mode, &spec.inputs[0])?;
-            Box::new(aggregate.closing_by(*closing))
+            Box::new(aggregate.closing_by(*closing, *ttl))
         }
         OperatorSpec::LateFilter { column, letters } => {
             Box::new(LateFilter::new(*column, letters.as_ref(), &spec.inputs[0])?)

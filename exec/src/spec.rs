@@ -204,12 +204,14 @@ pub enum OperatorSpec {
     Calc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr> },
     /// Output: group columns, then one column a call. Without group columns: always exactly one row.
     /// Also DISTINCT (no calls).
-    /// With `closing`, the position of a group column, groups end when event time has passed it, and are forgotten.
+    /// With `closing`, the position of a group column, groups end when event time has passed it, and are forgotten; with
+    /// `ttl` when nothing of them has come for so long. One that comes again then begins anew.
     Aggregate {
         group: Vec<usize>,
         calls: Vec<AggregateCall>,
         input_mode: ChangelogMode,
         closing: Option<usize>,
+        ttl: Option<GroupTtl>,
     },
     /// Join: rows with equal keys that pass `filter` (over left columns, then right ones). A NULL key equals
     /// nothing, where `null_equal` is set NULL. Output: the columns at `project` of (left columns, right columns,
@@ -279,6 +281,13 @@ pub enum OperatorSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowClosing {
     pub column: usize,
+    pub keep_micros: i64,
+}
+
+/// A group is forgotten when time has come more than so far beyond the result of a call, which is when its last row came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupTtl {
+    pub call: usize,
     pub keep_micros: i64,
 }
 

@@ -272,22 +272,29 @@ pub struct CreateView {
     pub emission: Emission,
 }
 
-/// `WITH (allowed_lateness = …)` before a materialized view's query, and what may come behind it: `EMIT …`,
+/// `WITH (allowed_lateness = …, state_ttl = …)` before a materialized view's query, and what may come behind it: `EMIT …`,
 /// `LATE INTO table`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Emission {
     pub on_close: bool,
     pub late_into: Option<ObjectName>,
     pub lateness: Option<String>,
+    /// `state_ttl`, `state_ttl.relation` and `state_ttl_time`.
+    pub ttl: Options,
 }
 
 impl Emission {
     /// As SQL text: what stands before AS, and what stands behind the query.
     pub(crate) fn to_sql(&self) -> [String; 2] {
-        let lateness = self.lateness.as_ref().map(|lateness| {
-            let quoted = lateness.replace('\'', "''");
-            format!(" WITH (allowed_lateness = '{quoted}')")
-        });
+        let lateness = self.lateness.as_ref().map(|lateness| ("allowed_lateness", lateness));
+        let ttl = self.ttl.iter().map(|(name, value)| (name.as_str(), value));
+        let option = |(name, value): (&str, &String)| {
+            let name: Vec<String> = name.split('.').map(weir_catalog::quote_identifier).collect();
+            format!("{} = '{}'", name.join("."), value.replace('\'', "''"))
+        };
+        let options: Vec<String> = lateness.into_iter().chain(ttl).map(option).collect();
+        let options =
+            if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) };
         let mut behind = String::new();
         if self.on_close {
             behind.push_str("\nEMIT ON WINDOW CLOSE");
@@ -295,7 +302,7 @@ impl Emission {
         if let Some(table) = &self.late_into {
             behind.push_str(&format!("\nLATE INTO {table}"));
         }
-        [lateness.unwrap_or_default(), behind]
+        [options, behind]
     }
 }
 

@@ -15,7 +15,7 @@ use crate::copy::{BoundCopyFrom, BoundCopyTo};
 pub use ddl::{
     BoundAlter, BoundCreateIndex, BoundCreateSequence, BoundCreateSink, BoundCreateSource, BoundCreateTable,
     BoundCreateTableAs, BoundCreateView, BoundDrop, BoundSinkTable, DropKind, DroppedColumn, Emission,
-    FilledColumn, NewName, OwnedSequence, RetypedColumn, UniqueKey, columns_of,
+    FilledColumn, NewName, OwnedSequence, RetypedColumn, StateTtl, UniqueKey, columns_of,
 };
 
 /// A column of a result as the client sees it.

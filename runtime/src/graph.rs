@@ -54,6 +54,15 @@ pub struct JobNode {
 }
 
 impl JobNode {
+    /// Whether what it is told of time is of the clock.
+    fn reads_clock(&self) -> bool {
+        let mut found = false;
+        if let Some(watermark) = &self.watermark {
+            watermark.visit(&mut |time| found |= time == EventTime::CLOCK);
+        }
+        found
+    }
+
     /// Whether the operator is told when epochs were closed.
     pub fn reads_epoch_time(&self) -> bool {
         matches!(self.kind, JobNodeKind::Operator(OperatorSpec::ProcTime))
@@ -97,6 +106,21 @@ impl JobGraph {
 }
 
 impl JobGraph {
+    /// Whether it forgets groups that may come again.
+    pub fn forgets_groups(&self) -> bool {
+        let forgets = |node: &JobNode| {
+            matches!(node.kind, JobNodeKind::Operator(OperatorSpec::Aggregate { ttl: Some(_), .. }))
+        };
+        self.nodes.iter().any(forgets)
+    }
+
+    /// Whether it forgets what rows to come may still need, by the time at which rows came.
+    pub fn forgets(&self) -> bool {
+        let joins =
+            |node: &JobNode| matches!(node.kind, JobNodeKind::Operator(OperatorSpec::HashJoin { .. }));
+        self.forgets_groups() || self.nodes.iter().any(|node| joins(node) && node.reads_clock())
+    }
+
     /// Whether rows are joined with what is there when they come, so that no epoch may be taken in parts.
     pub fn looks_up(&self) -> bool {
         let looks_up =

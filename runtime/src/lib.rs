@@ -38,6 +38,7 @@ mod output;
 mod read;
 mod recovery;
 mod relation;
+mod renewed;
 mod restart;
 mod resume;
 mod sequencer;
@@ -54,8 +55,8 @@ mod runtime;
 
 pub use backfill::{BackfillStage, BackfillStatus};
 pub use commit::TableWrite;
-pub use graph::JobGraph;
 pub use event_time::{Alignment, TimeSpec};
+pub use graph::JobGraph;
 pub use index::{RelationIndex, Unique, UniqueColumn};
 pub use job::{JobState, JobStatus, SourceStatus};
 pub use letters::{Letter, LetterDelivery};

@@ -63,6 +63,8 @@ pub struct Counters {
     pub rows_skipped: u64,
     /// Changes that came too late.
     pub rows_late: u64,
+    /// Groups that came again after they had been forgotten.
+    pub expired_hits: u64,
 }
 
 /// The last step of a job's backfill.
@@ -94,19 +96,19 @@ pub struct TableRecord {
     pub epoch: Epoch,
     /// The greatest value of its time column so far.
     pub event_time: Option<i64>,
-}
-
     /// Whether it has brought nothing for its idle timeout.
     pub is_idle: bool,
+}
+
 /// A source's offsets as of `epoch`.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SourceRecord {
     pub epoch: Epoch,
     pub offsets: SourceOffsets,
-}
-
     /// Splits that have brought nothing for its idle timeout.
     pub idle: Vec<Split>,
+}
+
 /// What subscriptions to a relation need after a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SubscriptionRecord {

@@ -16,6 +16,7 @@ pub struct Metrics {
     pub rows_out: Counter,
     pub rows_skipped: Counter,
     pub rows_late: Counter,
+    pub expired_hits: Counter,
     pub state_bytes: AtomicI64,
 }
 
@@ -27,6 +28,7 @@ impl Metrics {
             rows_out: Counter::from(counters.rows_out),
             rows_skipped: Counter::from(counters.rows_skipped),
             rows_late: Counter::from(counters.rows_late),
+            expired_hits: Counter::from(counters.expired_hits),
             state_bytes: AtomicI64::new(0),
         }
     }
@@ -43,9 +45,9 @@ impl Metrics {
 
     /// A checkpoint at this epoch is durable.
     pub fn checkpointed(&self, epoch: Epoch) {
-        for counter in [&self.rows_in, &self.rows_out, &self.rows_skipped, &self.rows_late] {
-            counter.forget(epoch);
-        }
+        let counters =
+            [&self.rows_in, &self.rows_out, &self.rows_skipped, &self.rows_late, &self.expired_hits];
+        counters.iter().for_each(|counter| counter.forget(epoch));
     }
 
     fn read(&self, value: impl Fn(&Counter) -> u64) -> Counters {
@@ -54,6 +56,7 @@ impl Metrics {
             rows_out: value(&self.rows_out),
             rows_skipped: value(&self.rows_skipped),
             rows_late: value(&self.rows_late),
+            expired_hits: value(&self.expired_hits),
         }
     }
 }

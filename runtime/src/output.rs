@@ -18,6 +18,7 @@ use weir_exec::operator::{Flow, Operator, Output, Port, StateWriter};
 use crate::job::{Beginning, Job};
 use crate::outbox::OutboxWriter;
 use crate::relation::Relation;
+use crate::renewed::replaced;
 
 /// Rows of a snapshot that are held at most before they are written.
 const FLUSH_ROWS: usize = 64 * 1024;
@@ -38,6 +39,8 @@ pub struct OutputNode {
     held: Vec<ChangeBatch>,
     held_rows: usize,
     epoch: Epoch,
+    /// Whether the job forgets groups that may come again.
+    forgets: bool,
     /// The job's first epoch, while a fresh job is in it: its rows are all inserts, so they need not be held.
     snapshot: Option<Epoch>,
 }
@@ -45,14 +48,19 @@ pub struct OutputNode {
 impl OutputNode {
     /// An end for `job` whose rows have these columns.
     pub fn new(job: Arc<Job>, target: Target, schema: SchemaRef) -> OutputNode {
-        let epoch = job.start.epoch;
+        let (epoch, forgets) = (job.start.epoch, job.graph.forgets_groups());
         let snapshot = (job.start.beginning == Beginning::Fresh).then_some(epoch);
-        OutputNode { target, job, schema, held: Vec::new(), held_rows: 0, epoch, snapshot }
+        OutputNode { target, job, schema, held: Vec::new(), held_rows: 0, epoch, forgets, snapshot }
     }
 
     fn write(&mut self, epoch: Epoch) -> Result<()> {
         self.held_rows = 0;
-        let batches = consolidate(&self.schema, std::mem::take(&mut self.held))?;
+        let mut batches = consolidate(&self.schema, std::mem::take(&mut self.held))?;
+        if let Target::Relation { relation, .. } = &self.target
+            && self.forgets
+        {
+            batches = self.with_replaced(relation, epoch, batches)?;
+        }
         if batches.is_empty() {
             return Ok(());
         }
@@ -66,6 +74,25 @@ impl OutputNode {
                 Ok(())
             }
         }
+    }
+}
+
+impl OutputNode {
+    /// The changes, and the deletes of rows whose groups have begun anew.
+    fn with_replaced(
+        &self,
+        relation: &Relation,
+        epoch: Epoch,
+        changes: Vec<ChangeBatch>,
+    ) -> Result<Vec<ChangeBatch>> {
+        let mut deletes = replaced(relation, &changes)?;
+        if deletes.is_empty() {
+            return Ok(changes);
+        }
+        let hits = deletes.iter().map(ChangeBatch::len).sum::<usize>();
+        self.job.metrics.expired_hits.add(epoch, hits as u64);
+        deletes.extend(changes);
+        consolidate(&self.schema, deletes)
     }
 }
 

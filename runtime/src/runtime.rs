@@ -142,7 +142,8 @@ impl Runtime {
         if event_times.contains(&EventTime::CLOCK) {
             self.tick().await?;
         }
-        let remembers = graph.looks_up() || event_times.iter().any(|time| *time != EventTime::CLOCK);
+        let remembers =
+            graph.looks_up() || graph.forgets() || event_times.iter().any(|time| *time != EventTime::CLOCK);
         let job = graph.job;
         let starts = {
             let mut state = self.engine.state.lock();
@@ -211,8 +212,8 @@ impl Runtime {
                 state.sources.remove(id);
                 state.forget_index(*id);
                 state.indexes.remove(id);
-                state.relations.remove(id);
                 state.idle_tables.remove(id);
+                state.relations.remove(id);
             }
         }
         drop(gone);

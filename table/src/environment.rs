@@ -230,6 +230,7 @@ fn job_row(catalog: &CatalogSnapshot, status: &JobStatus) -> JobRow {
         rows_out: status.counters.rows_out,
         rows_skipped: status.counters.rows_skipped,
         rows_late: status.counters.rows_late,
+        expired_hits: status.counters.expired_hits,
         state_bytes: u64::try_from(status.state_bytes).unwrap_or(0),
         started_at: Some(status.started_micros),
     }
@@ -256,6 +257,7 @@ fn broken_job_row(catalog: &CatalogSnapshot, id: ObjectId, reason: &Error) -> Op
         rows_out: 0,
         rows_skipped: 0,
         rows_late: 0,
+        expired_hits: 0,
         state_bytes: 0,
         started_at: None,
     })

@@ -173,7 +173,8 @@ fn explain_view(
     disabled: &DisabledRules,
 ) -> Result<Outcome> {
     let target = planned_only(&create.name.name, TargetOutput::ToRelation(PLANNED_ONLY));
-    let target = JobTarget { letters: create.letters, emission: create.emission, ..target };
+    let (letters, emission, ttl) = (create.letters, create.emission, create.ttl.clone());
+    let target = JobTarget { letters, emission, ttl, ..target };
     show(options, &plan(options, &create.query, target, disabled)?, None)
 }
 

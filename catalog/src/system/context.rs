@@ -114,6 +114,8 @@ pub struct JobRow {
     pub rows_skipped: u64,
     /// Changes left out because they came too late.
     pub rows_late: u64,
+    /// Groups that came again after the job had forgotten them.
+    pub expired_hits: u64,
     /// Bytes of its operators' state.
     pub state_bytes: u64,
     /// When it was started.

@@ -31,6 +31,7 @@ fn jobs(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("rows_out", job.rows_out.into()),
             ("rows_skipped", job.rows_skipped.into()),
             ("rows_late", job.rows_late.into()),
+            ("expired_hits", job.expired_hits.into()),
             ("state_bytes", job.state_bytes.into()),
             ("started_at", job.started_at.into()),
         ]);
@@ -52,8 +53,8 @@ fn watermarks(cx: &SystemContext, rows: &mut Rows<'_>) {
             ("column_name", column.into()),
             ("split", mark.split.as_ref().into()),
             ("event_time", mark.event_time.into()),
-            ("blocks", mark.blocks.into()),
             ("idle", mark.is_idle.into()),
+            ("blocks", mark.blocks.into()),
         ]);
     }
 }

@@ -38,6 +38,7 @@ fn context() -> SystemContext {
         rows_out: 2,
         rows_skipped: 0,
         rows_late: 0,
+        expired_hits: 0,
         state_bytes: 64,
         started_at: None,
     });

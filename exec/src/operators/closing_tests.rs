@@ -133,6 +133,7 @@ fn an_aggregate_forgets_groups() {
                 calls: calls.clone(),
                 input_mode: mode,
                 closing,
+                ttl: None,
             },
             inputs: vec![TYPES.to_vec()],
             output: output.clone(),

@@ -10,6 +10,7 @@ use weir_common::{Column, Error, ObjectId, Result, SqlState, SqlType};
 use super::Binder;
 use super::bind_columns::Elements;
 use super::bind_relation::RelationName;
+use super::bind_state_ttl::state_ttl;
 use super::bind_watermark::check_options;
 use crate::ast::{CreateSource, CreateTable, CreateTableAs, CreateView};
 use crate::bound::{
@@ -43,9 +44,9 @@ impl Binder<'_> {
         let taken: Vec<String> =
             key_constraint_name.iter().chain(std::iter::once(&name.name)).cloned().collect();
         let unique_keys = self.bind_unique_keys(&name, &plain, &unique_keys, &taken)?;
+        create.watermark.as_ref().map_or(Ok(()), |w| check_options(&w.options, false))?;
         let watermark = create.watermark.as_ref().map(|w| self.bind_watermark(w, &plain)).transpose()?;
         let definition = sql.to_owned();
-        create.watermark.as_ref().map_or(Ok(()), |w| check_options(&w.options, false))?;
         let if_not_exists = create.if_not_exists;
         Ok(BoundCreateTable {
             name,
@@ -167,6 +168,7 @@ impl Binder<'_> {
             depends_on,
             letters,
             emission,
+            ttl: state_ttl(&create.emission.ttl)?,
             emission_sql: create.emission.to_sql(),
         })
     }

@@ -46,6 +46,7 @@ mod bind_set_function;
 mod bind_set_operation;
 mod bind_show;
 mod bind_sink;
+mod bind_state_ttl;
 mod bind_statement;
 mod bind_subquery;
 mod bind_temporal_join;

@@ -247,6 +247,7 @@ pub struct BoundCreateView {
     /// The table that gets the rows whose expressions fail; `None` when they stop the job.
     pub letters: Option<ObjectId>,
     pub emission: Emission,
+    pub ttl: StateTtl,
     /// The same as SQL text: what stands before AS, and what stands behind the query.
     pub emission_sql: [String; 2],
 }
@@ -260,6 +261,24 @@ pub struct Emission {
     pub late: Option<ObjectId>,
     /// So much behind the inputs' watermarks are the view's, in microseconds.
     pub lateness_micros: i64,
+}
+
+/// `state_ttl`: what a materialized view may forget of its state, although rows to come might still need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateTtl {
+    /// Of all state that nothing else bounds, in microseconds.
+    pub all: Option<i64>,
+    /// Of the rows that a join keeps of one relation, by its name.
+    pub of_relations: BTreeMap<String, i64>,
+    /// Whether it is event time that has to pass, not the clock.
+    pub by_event_time: bool,
+}
+
+impl StateTtl {
+    /// Whether nothing is forgotten.
+    pub fn is_none(&self) -> bool {
+        self.all.is_none() && self.of_relations.is_empty()
+    }
 }
 
 impl BoundCreateView {

@@ -68,6 +68,7 @@ fn row(plan: &StreamPlan, table: StateTable) -> Row {
     let (bound, is_bounded, hint) = match table.bound {
         StateBound::Size(size) => (format!("bounded by {size}"), true, String::new()),
         StateBound::Time { by, until } => (format!("bounded by {by}: until {until}"), true, String::new()),
+        StateBound::Ttl { until } => (format!("assumed by state_ttl: until {until}"), true, String::new()),
         StateBound::Unbounded { why, hint } => (format!("unbounded: {why}"), false, hint),
     };
     Row { operator: operator(&plan.node), keeps: table.keeps, key: table.key, bound, is_bounded, hint }

@@ -9,6 +9,7 @@ use crate::explain::row_pattern::render_match_recognize;
 use crate::explain::{indent, list, render_expr, window};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::shared::shared_side;
+use crate::stream::state::length;
 use crate::stream::traits::Distribution;
 
 /// A line for each node, inputs indented below.
@@ -42,11 +43,12 @@ fn render_node(plan: &StreamPlan) -> String {
             let project = render_project(project, &input_names(), &plan.columns);
             format!("StreamCalc {{ {}project: {project} }}", render_filter(filter.as_ref(), &input_names()))
         }
-        StreamNode::Aggregate { group, calls } => {
+        StreamNode::Aggregate { group, calls, ttl } => {
             let input = input_names();
             let group = list(group.iter().map(|i| input[*i]));
             let calls: Vec<String> = calls.iter().map(|call| render_call(call, &input)).collect();
-            format!("StreamAggregate {{ group: {group}, calls: {} }}", list(calls))
+            let ttl = ttl.map(|ttl| format!(", ttl: {}", length(ttl.keep_micros))).unwrap_or_default();
+            format!("StreamAggregate {{ group: {group}, calls: {}{ttl} }}", list(calls))
         }
         StreamNode::HashJoin { .. } => render_join(plan),
         StreamNode::AsofJoin(join) => render_asof_join(join, plan),
@@ -109,7 +111,8 @@ fn render_project(project: &[ScalarExpr], input: &[&str], columns: &[StreamColum
 }
 
 fn render_join(plan: &StreamPlan) -> String {
-    let StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } = &plan.node else {
+    let StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project, ttl } = &plan.node
+    else {
         return String::new();
     };
     let (left, right) = (names(&plan.inputs[0].columns), names(&plan.inputs[1].columns));
@@ -131,7 +134,11 @@ fn render_join(plan: &StreamPlan) -> String {
         )
     });
     let shared = shared.unwrap_or_default();
-    format!("StreamHashJoin {{ {kind}on: {}, {filter}{shared}output: {output} }}", list(on))
+    let ttl = ["left", "right"].iter().zip(ttl).filter_map(|(side, ttl)| {
+        ttl.map(|ttl| format!("ttl of {side} rows: {}, ", length(ttl.keep_micros)))
+    });
+    let ttl: String = ttl.collect();
+    format!("StreamHashJoin {{ {kind}on: {}, {filter}{shared}{ttl}output: {output} }}", list(on))
 }
 
 /// `[a = b]`.

@@ -8,6 +8,9 @@ use weir_common::{Error, Result, SqlState};
 use super::{DIALECT, StatementParser, limits};
 use crate::ast::{CreateSink, CreateView, Emission, OnError, SinkInput, Statement};
 
+/// What a view may say of the state that it forgets.
+const TTL_OPTIONS: &str = "state_ttl, state_ttl.relation, state_ttl_time";
+
 impl StatementParser<'_> {
     pub(super) fn parse_create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
         let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
@@ -21,7 +24,7 @@ impl StatementParser<'_> {
         };
         let mut emission = Emission::default();
         if materialized && self.peek_word(0, "WITH") {
-            emission.lateness = self.parse_lateness()?;
+            self.parse_view_options(&mut emission)?;
         }
         self.expect_words(&["AS"])?;
         let first = self.parser.index();
@@ -49,18 +52,22 @@ impl StatementParser<'_> {
         }))
     }
 
-    /// `WITH (allowed_lateness = '1 minute')`.
-    fn parse_lateness(&mut self) -> Result<Option<String>> {
-        let mut options = self.parse_options()?;
-        let lateness = options.remove("allowed_lateness");
-        match options.into_keys().next() {
-            None => Ok(lateness),
-            Some(unknown) => {
-                let message = format!("unknown option \"{unknown}\" of a materialized view");
-                Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                    .with_hint("The option there is: allowed_lateness."))
+    /// `WITH (allowed_lateness = '1 minute', state_ttl = '1 day')`.
+    fn parse_view_options(&mut self, emission: &mut Emission) -> Result<()> {
+        for (name, value) in self.parse_options()? {
+            match name.as_str() {
+                "allowed_lateness" => emission.lateness = Some(value),
+                name if name.starts_with("state_ttl") => {
+                    emission.ttl.insert(name.to_owned(), value);
+                }
+                unknown => {
+                    let message = format!("unknown option \"{unknown}\" of a materialized view");
+                    return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                        .with_hint(format!("The options there are: allowed_lateness, {TTL_OPTIONS}.")));
+                }
             }
         }
+        Ok(())
     }
 
     /// `[EMIT {ON WINDOW CLOSE | FINAL | CHANGES}] [LATE INTO table]`.

@@ -163,9 +163,9 @@ fn keep_columns(input: StreamPlan, keep: &[usize]) -> StreamPlan {
         StreamNode::Source { source, name, project, watermarks } => {
             StreamNode::Source { source, name, project: pick(&project), watermarks }
         }
-        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
+        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project, ttl } => {
             let project = pick(&project);
-            StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project }
+            StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project, ttl }
         }
         StreamNode::AsofJoin(join) => {
             let project = pick(&join.project);

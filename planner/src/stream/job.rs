@@ -130,11 +130,12 @@ fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
                 None => OperatorSpec::Calc { filter, project },
             })
         }
-        StreamNode::Aggregate { group, calls } => JobNodeKind::Operator(OperatorSpec::Aggregate {
+        StreamNode::Aggregate { group, calls, ttl } => JobNodeKind::Operator(OperatorSpec::Aggregate {
             group: group.clone(),
             calls: calls.clone(),
             input_mode: mode(0),
             closing,
+            ttl: *ttl,
         }),
         StreamNode::LateFilter { column, .. } => JobNodeKind::Operator(OperatorSpec::LateFilter {
             column: *column,
@@ -152,7 +153,7 @@ fn kind(plan: &StreamPlan, target: &JobTarget) -> JobNodeKind {
         StreamNode::EmitOnClose { partition, time } => {
             JobNodeKind::Operator(OperatorSpec::EmitOnClose { partition: partition.clone(), time: *time })
         }
-        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project } => {
+        StreamNode::HashJoin { kind, left_keys, right_keys, null_equal, filter, project, .. } => {
             JobNodeKind::Operator(OperatorSpec::HashJoin {
                 kind: *kind,
                 null_equal: null_equal.clone(),

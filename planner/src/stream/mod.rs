@@ -23,6 +23,7 @@ pub mod shared;
 pub mod state;
 mod tolerant;
 pub mod traits;
+mod ttl;
 pub mod unsupported;
 
 #[cfg(test)]
@@ -32,7 +33,7 @@ use datafusion::logical_expr::LogicalPlan;
 use weir_common::{Column, Error, JobId, ObjectId, RelationKey, RelationSchema, Result, SqlState};
 use weir_runtime::graph::JobGraph;
 
-use crate::bound::{BoundQuery, Emission, OutputColumn};
+use crate::bound::{BoundQuery, Emission, OutputColumn, StateTtl};
 use crate::rules::{self, DisabledRules};
 use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
 use crate::stream::state::UnboundedState;
@@ -60,12 +61,15 @@ pub struct JobTarget {
     pub letters: Option<ObjectId>,
     /// What it does with event time.
     pub emission: Emission,
+    /// What of its state it may forget.
+    pub ttl: StateTtl,
 }
 
 impl JobTarget {
     /// A job that an error stops.
     pub fn new(job: JobId, name: impl Into<String>, output: TargetOutput) -> JobTarget {
-        JobTarget { job, name: name.into(), output, letters: None, emission: Emission::default() }
+        let (emission, ttl) = (Emission::default(), StateTtl::default());
+        JobTarget { job, name: name.into(), output, letters: None, emission, ttl }
     }
 }
 
@@ -92,6 +96,7 @@ pub fn plan_job(query: &BoundQuery, target: JobTarget, disabled: &DisabledRules)
     let bound = scalar_subquery::to_joins(scalar_subquery::check_single_values(bound)?)?;
     let logical = rules::optimize(bound, disabled)?;
     let mut rows = lower::lower(&logical)?;
+    rows = ttl::apply(rows, &target.ttl)?;
     if target.letters.is_some() {
         rows = tolerant::lift_join_filters(rows);
     }

@@ -10,7 +10,8 @@ use weir_common::{ObjectId, RelationKey};
 use weir_exec::event_time::WatermarkExpr;
 use weir_exec::expr::ScalarExpr;
 use weir_exec::spec::{
-    AggregateCall, AsofJoinSpec, JoinKind, LookupJoinSpec, RowBounds, RowPattern, SortColumn, WindowCall,
+    AggregateCall, AsofJoinSpec, GroupTtl, JoinKind, LookupJoinSpec, RowBounds, RowClosing, RowPattern,
+    SortColumn, WindowCall,
 };
 
 use crate::stream::traits::Traits;
@@ -51,8 +52,9 @@ pub enum StreamNode {
     Values { ipc: Vec<u8>, rows: usize },
     /// Filter, then projection.
     Calc { filter: Option<ScalarExpr>, project: Vec<ScalarExpr> },
-    /// GROUP BY; without calls DISTINCT. Output: the group columns, then a column for each call.
-    Aggregate { group: Vec<usize>, calls: Vec<AggregateCall> },
+    /// GROUP BY; without calls DISTINCT. Output: the group columns, then a column for each call. With `ttl` a group is
+    /// forgotten so long after its last row.
+    Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, ttl: Option<GroupTtl> },
     /// Join on keys, or without any. `filter` and `project` count the left input's columns first, then the right
     /// one's, then the mark of a mark join.
     HashJoin {
@@ -63,6 +65,8 @@ pub enum StreamNode {
         null_equal: Vec<bool>,
         filter: Option<ScalarExpr>,
         project: Vec<usize>,
+        /// Of each side: the rows to be forgotten that the query itself does not bound.
+        ttl: [Option<RowClosing>; 2],
     },
     /// Each left row beside the right row that is nearest by time.
     AsofJoin(AsofJoinSpec),

@@ -26,6 +26,7 @@ pub fn lift_join_filters(plan: StreamPlan) -> StreamPlan {
             null_equal,
             filter: Some(filter),
             project,
+            ttl,
         } if is_fallible(&filter) => {
             let missing = columns_read([&filter]).into_iter().filter(|column| !project.contains(column));
             let kept: Vec<usize> = project.iter().copied().chain(missing).collect();
@@ -42,6 +43,7 @@ pub fn lift_join_filters(plan: StreamPlan) -> StreamPlan {
                 null_equal,
                 filter: None,
                 project: kept.clone(),
+                ttl,
             };
             let join = StreamPlan::new(node, inputs, columns);
             let project = (0..project.len()).map(ScalarExpr::Column).collect();

@@ -28,6 +28,7 @@ impl Planner<'_> {
             output: TargetOutput::ToRelation(id),
             letters: create.letters,
             emission: create.emission,
+            ttl: create.ttl,
         };
         let planned = plan_job(&create.query, target, &self.session.disabled_rules()?)?;
         let notices = self.check_state(&create.name.name, &planned)?;

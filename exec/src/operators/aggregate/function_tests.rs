@@ -165,6 +165,7 @@ fn check(value: &DataType, mode: ChangelogMode, steps: &[Step], batch_rows: usiz
             calls: calls.clone(),
             input_mode: mode,
             closing: None,
+            ttl: None,
         },
         inputs: vec![input.clone()],
     };

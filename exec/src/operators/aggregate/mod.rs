@@ -41,6 +41,8 @@ mod shed;
 mod sum;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ttl_tests;
 mod value_counts;
 
 use arrow::array::ArrayRef;
@@ -53,7 +55,7 @@ use self::emit::TouchedGroups;
 use self::shed::Shedding;
 use super::positional_schema;
 use crate::operator::{Flow, OpenContext, Operator, Output, Port, StateWriter};
-use crate::spec::{AggregateCall, ChangelogMode};
+use crate::spec::{AggregateCall, ChangelogMode, GroupTtl};
 use crate::state::KeyTable;
 
 /// The current epoch touched the group.
@@ -131,10 +133,11 @@ impl Aggregate {
         })
     }
 
-    /// The same, of groups that end when event time has passed the group column at position `time`.
+    /// The same, of groups that end when event time has passed the group column at position `time`, or when nothing of
+    /// them has come for long.
     #[must_use]
-    pub fn closing_by(mut self, time: Option<usize>) -> Aggregate {
-        self.closing = time.map(Closing::by);
+    pub fn closing_by(mut self, time: Option<usize>, ttl: Option<GroupTtl>) -> Aggregate {
+        self.closing = time.map(Closing::by).or(ttl.map(Closing::after));
         self
     }
 

@@ -26,7 +26,8 @@ fn spec(
 ) -> NodeSpec {
     let results = calls.iter().map(|call| call.result.clone());
     let output = group.iter().map(|column| input[*column].clone()).chain(results).collect();
-    let operator = OperatorSpec::Aggregate { group: group.to_vec(), calls, input_mode, closing: None };
+    let operator =
+        OperatorSpec::Aggregate { group: group.to_vec(), calls, input_mode, closing: None, ttl: None };
     NodeSpec { operator, inputs: vec![input.to_vec()], output }
 }
 

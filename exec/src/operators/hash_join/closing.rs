@@ -26,6 +26,11 @@ impl Closing {
         Closing { by, watermark: i64::MIN, by_time: TimeIndex::default() }
     }
 
+    /// The earliest time at which a row is forgotten, if there is one.
+    pub fn first_time(&self) -> Option<i64> {
+        Some(self.by_time.first()?.saturating_add(self.by.keep_micros))
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.by_time.memory_bytes()

@@ -217,6 +217,10 @@ impl Operator for HashJoin {
         self.let_go()
     }
 
+    fn first_time(&self) -> Option<i64> {
+        self.closing.iter().flatten().filter_map(Closing::first_time).min()
+    }
+
     fn memory_bytes(&self) -> usize {
         self.keys.memory_bytes()
             + self.residence.memory_bytes()

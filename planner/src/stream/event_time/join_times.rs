@@ -18,6 +18,7 @@ use weir_exec::spec::{JoinKind, RowClosing};
 
 use super::{ColumnWatermark, late_filter, may_be_late, watermark_of};
 use crate::stream::plan::{StreamNode, StreamPlan};
+use crate::stream::ttl;
 
 /// What a join knows of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,11 @@ struct Term {
 
 /// What a join of these keys and this condition knows of time; `None` if it bounds nothing.
 pub fn of(node: &StreamNode, inputs: &[StreamPlan]) -> Option<JoinTimes> {
-    let StreamNode::HashJoin { kind, left_keys, right_keys, filter, .. } = node else { return None };
+    let StreamNode::HashJoin { kind, left_keys, right_keys, filter, ttl, .. } = node else { return None };
+    if ttl.iter().any(Option::is_some) {
+        let watermark = ttl::watermark_of_sides(ttl, inputs)?;
+        return Some(JoinTimes { watermark, closing: *ttl, matched: [None, None], times: [None, None] });
+    }
     let mut bounds: Vec<(Term, Term)> = Vec::new();
     for (left, right) in left_keys.iter().zip(right_keys) {
         if matches!(inputs[0].columns[*left].ty, DataType::Timestamp(..)) {

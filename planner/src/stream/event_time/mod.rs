@@ -31,6 +31,7 @@ use weir_exec::spec::WindowCall;
 use self::join_times::JoinTimes;
 use crate::stream::plan::{StreamNode, StreamPlan};
 use crate::stream::scalar::columns_read;
+use crate::stream::ttl;
 
 /// An output column that has a watermark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -268,6 +269,9 @@ pub fn watched(plan: &StreamPlan) -> Option<WatermarkExpr> {
         }
         StreamNode::AsofJoin(join) => asof_times::watermark(join, &plan.inputs),
         StreamNode::MatchRecognize { pattern } => match_times::watermark(pattern, &plan.inputs[0]).cloned(),
+        StreamNode::Aggregate { calls, ttl: Some(ttl), .. } => {
+            ttl::watermark_of_group(*ttl, calls, &plan.inputs)
+        }
         node => match closing(node, &plan.inputs) {
             Some((_, watermark)) => Some(watermark.clone()),
             None => session_closing(node, &plan.inputs),

@@ -39,7 +39,7 @@ pub(super) fn lower_aggregate(aggregate: &Aggregate) -> Result<StreamPlan> {
     {
         return Ok(plan);
     }
-    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls }, vec![rows], columns))
+    Ok(StreamPlan::new(StreamNode::Aggregate { group, calls, ttl: None }, vec![rows], columns))
 }
 
 /// The rows of a plan, each once.
@@ -47,7 +47,7 @@ pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
     let columns = input.columns.clone();
     let group: Vec<usize> = (0..columns.len()).collect();
     let input = event_time::on_time(input, &group);
-    StreamPlan::new(StreamNode::Aggregate { group, calls: Vec::new() }, vec![input], columns)
+    StreamPlan::new(StreamNode::Aggregate { group, calls: Vec::new(), ttl: None }, vec![input], columns)
 }
 
 fn lower_call(expr: &Expr, column: &StreamColumn, arguments: &mut Extended<'_>) -> Result<AggregateCall> {

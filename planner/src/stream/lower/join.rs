@@ -147,6 +147,7 @@ fn hash_join(
         null_equal,
         filter,
         project,
+        ttl: [None, None],
     };
     let mut inputs = vec![left.plan, right.plan];
     if let Some(times) = join_times::of(&node, &inputs) {

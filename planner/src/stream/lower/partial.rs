@@ -132,7 +132,7 @@ impl Partials {
         let calls: Vec<AggregateCall> = self.calls.iter().enumerate().map(merge).collect();
         let mut own = columns[..group].to_vec();
         own.extend(self.columns());
-        let node = StreamNode::Aggregate { group: (0..group).collect(), calls };
+        let node = StreamNode::Aggregate { group: (0..group).collect(), calls, ttl: None };
         let plan = StreamPlan::new(node, vec![input], own);
         let results = self.results.iter().map(|merged| merged.expr(group, &self.calls));
         let exprs = (0..group).map(ScalarExpr::Column).chain(results).collect();

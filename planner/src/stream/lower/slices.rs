@@ -137,7 +137,7 @@ impl<'a> Hop<'a> {
         let mut output = columns[..grouped].to_vec();
         output.extend(partials.columns());
         let rows = merge_calc::calc(self.rows.clone(), self.filter_of(Side::Row).cloned(), exprs, columns);
-        let node = StreamNode::Aggregate { group: (0..grouped).collect(), calls };
+        let node = StreamNode::Aggregate { group: (0..grouped).collect(), calls, ttl: None };
         Some(StreamPlan::new(node, vec![rows], output))
     }
 

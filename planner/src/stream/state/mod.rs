@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stream::plan::StreamPlan;
 
 pub(super) use node::derive;
-pub use node::result;
+pub use node::{length, result};
 
 /// A piece of state that a node keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum StateBound {
     Size(String),
     /// It is forgotten when time has passed: `the watermark of bid`, `event time has passed ts`.
     Time { by: String, until: String },
+    /// The view says when it may be forgotten, although rows to come might still need it.
+    Ttl { until: String },
     /// It grows as long as the job runs.
     Unbounded {
         /// `source "bid" goes on without end`.
@@ -57,7 +59,9 @@ impl StateTable {
     pub fn summary(&self, plan: &StreamPlan) -> String {
         match &self.bound {
             StateBound::Size(_) => self.keeps.clone(),
-            StateBound::Time { until, .. } => format!("{} until {until}", self.keeps),
+            StateBound::Time { until, .. } | StateBound::Ttl { until } => {
+                format!("{} until {until}", self.keeps)
+            }
             StateBound::Unbounded { .. } => format!("unbounded: {}", self.growth(plan)),
         }
     }
@@ -75,13 +79,20 @@ pub fn tables(plan: &StreamPlan) -> Vec<PlanState<'_>> {
     own.chain(plan.inputs.iter().flat_map(tables)).collect()
 }
 
-/// The pieces that grow as long as the job runs, each with the reason: inputs first, the same reason once.
-pub fn unbounded(plan: &StreamPlan) -> Vec<UnboundedState> {
-    let mut found: Vec<UnboundedState> = plan.inputs.iter().flat_map(unbounded).collect();
+/// The pieces of the node itself that grow as long as the job runs.
+pub fn unbounded_here(plan: &StreamPlan) -> Vec<UnboundedState> {
+    let mut found = Vec::new();
     for table in &plan.traits.state {
         let StateBound::Unbounded { hint, .. } = &table.bound else { continue };
         found.push(UnboundedState { growth: table.growth(plan), hint: hint.clone() });
     }
+    found
+}
+
+/// The pieces that grow as long as the job runs, each with the reason: inputs first, the same reason once.
+pub fn unbounded(plan: &StreamPlan) -> Vec<UnboundedState> {
+    let mut found: Vec<UnboundedState> = plan.inputs.iter().flat_map(unbounded).collect();
+    found.extend(unbounded_here(plan));
     let mut distinct: Vec<UnboundedState> = Vec::new();
     for state in found {
         if !distinct.contains(&state) {

@@ -53,7 +53,7 @@ pub fn derive(node: &StreamNode, inputs: &[StreamPlan], columns: &[StreamColumn]
             );
             vec![StateTable { keeps: "rows".into(), key: names(&inputs[0], partition), bound }]
         }
-        StreamNode::Aggregate { group, calls } => vec![aggregate(node, group, calls, inputs, columns)],
+        StreamNode::Aggregate { group, calls, .. } => vec![aggregate(node, group, calls, inputs, columns)],
         StreamNode::HashJoin { left_keys, right_keys, null_equal, .. } => {
             join(node, [left_keys, right_keys], null_equal, inputs)
         }
@@ -96,11 +96,14 @@ fn aggregate(
         (true, Some(values)) => values.to_string(),
         (false, values) => format!("{} for each ({})", values.unwrap_or("one row"), key.join(", ")),
     };
-    let bound = match event_time::closing(node, inputs) {
-        Some((time, watermark)) => {
+    let bound = match (event_time::closing(node, inputs), node) {
+        (Some((time, watermark)), _) => {
             passed(Some(watermark), &key[time], null_times::all_have(&inputs[0], group[time]), inputs)
         }
-        None => by_rows(&inputs[0], GROUP_HINT),
+        (None, StreamNode::Aggregate { ttl: Some(ttl), .. }) => {
+            StateBound::Ttl { until: format!("nothing of a group has come for {}", length(ttl.keep_micros)) }
+        }
+        (None, _) => by_rows(&inputs[0], GROUP_HINT),
     };
     StateTable { keeps, key, bound }
 }
@@ -135,6 +138,14 @@ fn join(
         let closing = times.as_ref().and_then(|times| Some((times.closing[side]?, &times.watermark)));
         match closing {
             None => side_rows(side, key, input, JOIN_HINT),
+            Some((closing, _)) if matches!(node, StreamNode::HashJoin { ttl, .. } if ttl[side].is_some()) => {
+                let until = format!("{} after a row", length(closing.keep_micros));
+                StateTable {
+                    keeps: format!("the rows of {}", SIDES[side]),
+                    key,
+                    bound: StateBound::Ttl { until },
+                }
+            }
             Some((closing, watermark)) => {
                 // What equals nothing is not kept.
                 let is_key =
@@ -158,9 +169,16 @@ fn end_of_row(closing: RowClosing, input: &StreamPlan) -> String {
         micros if micros < 0 => '-',
         _ => '+',
     };
-    let nanos = i64::try_from(closing.keep_micros.unsigned_abs()).unwrap_or(i64::MAX).saturating_mul(1_000);
-    let mut text = format!("{column} {sign} ");
-    interval::write(IntervalMonthDayNano::new(0, 0, nanos), &mut text);
+    format!(
+        "{column} {sign} {}",
+        length(i64::try_from(closing.keep_micros.unsigned_abs()).unwrap_or(i64::MAX))
+    )
+}
+
+/// So many microseconds as an interval: `00:10:00`.
+pub fn length(micros: i64) -> String {
+    let mut text = String::new();
+    interval::write(IntervalMonthDayNano::new(0, 0, micros.saturating_mul(1_000)), &mut text);
     text
 }
 

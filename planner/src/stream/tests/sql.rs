@@ -92,12 +92,18 @@ fn context() -> BindContext {
 }
 
 pub fn plan(query: &str) -> Result<PlannedJob> {
-    let statements = crate::parse(&format!("CREATE MATERIALIZED VIEW m AS {query}"))?;
+    plan_with("", query)
+}
+
+/// Of a view with these options.
+pub fn plan_with(options: &str, query: &str) -> Result<PlannedJob> {
+    let statements = crate::parse(&format!("CREATE MATERIALIZED VIEW m {options} AS {query}"))?;
     let BoundStatement::CreateMaterializedView(view) = crate::bind(&statements[0], &context())? else {
         panic!("{query} is not a view")
     };
     let output = TargetOutput::ToRelation(ObjectId(16500));
-    let target = JobTarget { emission: view.emission, ..JobTarget::new(JobId(16500), "m", output) };
+    let (emission, ttl) = (view.emission, view.ttl);
+    let target = JobTarget { emission, ttl, ..JobTarget::new(JobId(16500), "m", output) };
     plan_job(&view.query, target, &DisabledRules::default())
 }
 

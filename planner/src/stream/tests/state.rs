@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 
-use super::sql::plan;
-use crate::explain::{render_state, state_json};
+use super::sql::{plan, plan_with};
+use crate::explain::{render_state, render_stream, state_json};
 
 /// The state of a view, a line for each piece; hints are left out.
 fn state(query: &str) -> String {
@@ -262,4 +262,43 @@ fn json_has_the_same_with_hints() {
       }
     ]
     "#);
+}
+
+#[test]
+fn what_nothing_bounds_goes_by_its_ttl() {
+    let with = |options: &str, query: &str| plan_with(&format!("WITH ({options})"), query);
+    let shown = |options: &str, query: &str| state_of(&with(options, query).unwrap());
+    assert_snapshot!(shown("state_ttl = '1 day'", "SELECT k, count(*) AS n FROM timed GROUP BY k"), @"");
+    let pairs = "SELECT a.id, b.price FROM auction a LEFT JOIN bid b ON a.id = b.auction";
+    assert_snapshot!(shown("state_ttl = '1 day', state_ttl.bid = '1 hour'", pairs), @"");
+    let to_table = "SELECT b.price, t.v FROM bid b JOIN t ON b.auction = t.id";
+    assert_snapshot!(shown("state_ttl = '1 day'", to_table), @"");
+    assert_snapshot!(render_stream(&with("state_ttl = '1 day'", pairs).unwrap().stream).join("\n"), @"");
+    let windows = "SELECT window_start, count(*) AS n FROM TUMBLE(timed, ts, INTERVAL '1 minute') GROUP BY window_start";
+    let without = state_of(&plan(windows).unwrap());
+    assert_eq!(shown("state_ttl = '1 day'", windows), without, "time bounds it already");
+    for (options, query, says) in [
+        (
+            "state_ttl = '1 day'",
+            "SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS n FROM timed",
+            "the window",
+        ),
+        (
+            "state_ttl = '1 day'",
+            "SELECT a.id, b.price FROM auction a FULL JOIN bid b ON a.id = b.auction",
+            "both sides",
+        ),
+        ("state_ttl.bid = '1 day'", pairs, "the side that shows without a match"),
+        (
+            "state_ttl = '1 day'",
+            "SELECT t.v, b.price FROM t LEFT JOIN bid b ON b.auction = t.id",
+            "rows of a table show",
+        ),
+        ("state_ttl = '1 day'", "SELECT count(*) AS n FROM timed GROUP BY k", "does not show"),
+        ("state_ttl.t = '1 day'", to_table, "\"t\" alone"),
+        ("state_ttl = '1 day', state_ttl_time = 'event'", pairs, "without a watermark"),
+    ] {
+        let error = with(options, query).map(|planned| state_of(&planned)).unwrap_err();
+        assert!(error.message().contains(says), "{query}: {}", error.message());
+    }
 }
