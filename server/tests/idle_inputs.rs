@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use support::{Server, eventually, first_value, rows, sorted, sqlstate};
 use tokio_postgres::Client;
@@ -19,13 +21,13 @@ async fn run(client: &Client, sql: &str) {
 const VIEWS: &str = "CREATE TABLE a (ts timestamp, WATERMARK FOR ts AS ts);
      CREATE TABLE b (ts timestamp, WATERMARK FOR ts AS ts WITH (idle_timeout = '500 ms'));
      CREATE MATERIALIZED VIEW through AS SELECT ts FROM b WHERE ts IS NOT NULL;
-     CREATE MATERIALIZED VIEW done AS SELECT window_start, count(*) AS n
+     CREATE MATERIALIZED VIEW done AS SELECT window_start AS minute, count(*) AS n
          FROM TUMBLE((SELECT ts FROM a UNION ALL SELECT ts FROM through), ts, INTERVAL '1 minute')
          GROUP BY window_start EMIT ON WINDOW CLOSE;
      CREATE MATERIALIZED VIEW hours AS SELECT window_start, sum(n) AS n
-         FROM TUMBLE(done, window_start, INTERVAL '1 hour') GROUP BY window_start EMIT ON WINDOW CLOSE";
+         FROM TUMBLE(done, minute, INTERVAL '1 hour') GROUP BY window_start EMIT ON WINDOW CLOSE";
 
-const DONE: &str = "SELECT string_agg(window_start::time || ' ' || n, ', ' ORDER BY window_start) FROM done";
+const DONE: &str = "SELECT string_agg(minute::time || ' ' || n, ', ' ORDER BY minute) FROM done";
 const LATE: &str = "SELECT rows FROM sys.late_rows WHERE view = 'done'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,13 +89,16 @@ async fn nobody_waits_for_a_split_that_is_idle() {
     run(&client, &source).await;
     run(
         &client,
-        "CREATE MATERIALIZED VIEW done AS SELECT window_start, count(*) AS n
+        "CREATE MATERIALIZED VIEW done AS SELECT window_start AS minute, count(*) AS n
          FROM TUMBLE(s, ts, INTERVAL '1 minute') GROUP BY window_start EMIT ON WINDOW CLOSE",
     )
     .await;
     eventually(&client, DONE, |all| all == "10:00:00 2").await;
     append(folder.path(), "new.csv", "2024-05-01 12:00:00\n");
     eventually(&client, DONE, |all| all == "10:00:00 2, 11:00:00 1").await;
+    // What is idle is durable, and with it all that was read before.
+    let is_idle = "SELECT bool_and(idle) FROM sys.watermarks WHERE relation = 's'";
+    eventually(&client, is_idle, |all| all == "t").await;
     server.crash_and_restart();
     client = server.connect().await;
     append(folder.path(), "old.csv", "2024-05-01 11:00:30\n2024-05-01 12:00:10\n");
@@ -162,14 +167,13 @@ async fn a_fast_source_waits_for_a_slow_one() {
 
 /// The value that a query stays at for a second, in which the source is asked ten times and more.
 async fn stops(client: &Client, query: &str) -> i64 {
-    let mut last = (String::new(), std::time::Instant::now());
-    eventually(client, query, |now| {
+    let last = RefCell::new((String::new(), Instant::now()));
+    let has_stopped = |now: &str| {
+        let mut last = last.borrow_mut();
         if now.is_empty() || now == "NULL" || now != last.0 {
-            last = (now.to_owned(), std::time::Instant::now());
+            *last = (now.to_owned(), Instant::now());
         }
-        last.1.elapsed() > std::time::Duration::from_secs(1)
-    })
-    .await
-    .parse()
-    .unwrap()
+        last.1.elapsed() > Duration::from_secs(1)
+    };
+    eventually(client, query, has_stopped).await.parse().unwrap()
 }

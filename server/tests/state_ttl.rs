@@ -1,5 +1,5 @@
-//! `state_ttl` through a real server: what is forgotten, what stays, and that the changelog of such a view is exact, also after a
-//! kill.
+//! `state_ttl` through a real server: what is forgotten, what stays, and that the changelog of such a view is exact, also
+//! after a kill. What was read of a source is sure with the next checkpoint only, so a kill waits for one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use support::life::wait_for_checkpoint;
 use support::{Server, eventually, first_value, rows, sorted, sqlstate};
 use tokio_postgres::Client;
 
@@ -66,6 +67,7 @@ async fn a_group_that_comes_again_begins_anew() {
         (first_value(&client, HITS).await, first_value(&client, total).await),
         ("1".into(), "3 5 36".into())
     );
+    wait_for_checkpoint(&client).await.unwrap();
     server.crash_and_restart();
     client = server.connect().await;
     assert_eq!(first_value(&client, SHOWN).await, "a 3 13, b 1 16, c 1 7");
@@ -115,6 +117,7 @@ async fn a_join_forgets_each_side_in_its_time() {
     append(folder.path(), "l", "a,2,2024-05-01 10:05:01\n");
     append(folder.path(), "r", "a,20,2024-05-01 10:05:01\n");
     eventually(&client, PAIRS, |all| all == "0-0, 1-10, 2-10, 2-20").await;
+    wait_for_checkpoint(&client).await.unwrap();
     server.crash_and_restart();
     client = server.connect().await;
     append(folder.path(), "l", "a,3,2024-05-01 10:05:02\n");

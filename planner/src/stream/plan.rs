@@ -23,6 +23,15 @@ pub struct StreamColumn {
     pub ty: DataType,
 }
 
+/// A column of a relation that has a watermark, whether it is read or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeColumn {
+    /// In the relation.
+    pub position: usize,
+    pub column: StreamColumn,
+    pub watermark: WatermarkExpr,
+}
+
 /// What a node of a stream plan does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StreamNode {
@@ -37,16 +46,16 @@ pub enum StreamNode {
         /// What identifies a row of the relation, as positions in the relation.
         key: RelationKey,
         project: Vec<usize>,
-        /// Columns of the relation with their watermarks.
-        watermarks: Vec<(usize, WatermarkExpr)>,
+        /// Columns of the relation that have watermarks.
+        watermarks: Vec<TimeColumn>,
     },
     /// Rows of an external source.
     Source {
         source: ObjectId,
         name: String,
         project: Vec<usize>,
-        /// Columns of the source with their watermarks.
-        watermarks: Vec<(usize, WatermarkExpr)>,
+        /// Columns of the source that have watermarks.
+        watermarks: Vec<TimeColumn>,
     },
     /// Constant rows as an Arrow IPC stream.
     Values { ipc: Vec<u8>, rows: usize },

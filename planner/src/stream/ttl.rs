@@ -191,18 +191,43 @@ impl Pass<'_> {
             ));
         }
         if self.ttl.by_event_time {
-            let column = input.traits.watermarks.first().map(|watermark| watermark.column);
-            let column = column.ok_or_else(|| {
+            return with_event_time(input).ok_or_else(|| {
                 Error::unsupported("state_ttl by event time of rows without a watermark")
                     .with_hint("Select a column with WATERMARK FOR below the join or aggregate.")
-            })?;
-            return Ok((input, column));
+            });
         }
         let time = StreamColumn { name: PROCTIME.into(), ty: SqlType::Timestamptz.arrow() };
         let column = input.columns.len();
         let columns = input.columns.iter().cloned().chain([time]).collect();
         Ok((StreamPlan::new(StreamNode::ProcTime, vec![input], columns), column))
     }
+}
+
+/// The rows with a column that has a watermark; it is read where the query does not.
+fn with_event_time(plan: StreamPlan) -> Option<(StreamPlan, usize)> {
+    if let Some(watermark) = plan.traits.watermarks.first() {
+        let column = watermark.column;
+        return Some((plan, column));
+    }
+    let StreamPlan { mut node, mut inputs, mut columns, .. } = plan;
+    let column = match &mut node {
+        StreamNode::Scan { project, watermarks, .. } | StreamNode::Source { project, watermarks, .. } => {
+            let time = watermarks.first()?;
+            project.push(time.position);
+            time.column.clone()
+        }
+        StreamNode::Calc { project, .. } => {
+            let (input, time) = with_event_time(inputs.pop()?)?;
+            let column = input.columns[time].clone();
+            project.push(ScalarExpr::Column(time));
+            inputs.push(input);
+            column
+        }
+        _ => return None,
+    };
+    columns.push(column);
+    let time = columns.len() - 1;
+    Some((StreamPlan::new(node, inputs, columns), time))
 }
 
 /// Where rows of a side show by the number of their matches, which is counted again after a restart, these have to be

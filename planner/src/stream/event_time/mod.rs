@@ -48,9 +48,11 @@ pub fn derive(node: &StreamNode, inputs: &[StreamPlan]) -> Vec<ColumnWatermark> 
     };
     match node {
         StreamNode::Scan { project, watermarks, .. } | StreamNode::Source { project, watermarks, .. } => {
-            let found = |column: &usize| watermarks.iter().find(|(of, _)| of == column);
+            let found = |column: &usize| watermarks.iter().find(|time| time.position == *column);
             let columns = project.iter().enumerate();
-            columns.filter_map(|(i, column)| at(i, found(column).map(|(_, w)| w.clone()))).collect()
+            columns
+                .filter_map(|(i, column)| at(i, found(column).map(|time| time.watermark.clone())))
+                .collect()
         }
         StreamNode::Calc { project, .. } => {
             let columns = project.iter().enumerate();

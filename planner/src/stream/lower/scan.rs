@@ -2,11 +2,12 @@
 
 use datafusion::logical_expr::TableScan;
 use weir_common::{Error, Result};
+use weir_exec::event_time::WatermarkExpr;
 
 use crate::logical::{RelationKind, RelationSource, relation_source};
 use crate::rules::merge_calc;
 use crate::stream::lower::{columns_of, lower_expr};
-use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan};
+use crate::stream::plan::{StreamColumn, StreamNode, StreamPlan, TimeColumn};
 
 /// The stream plan of a scan.
 pub(super) fn lower_scan(scan: &TableScan) -> Result<StreamPlan> {
@@ -35,21 +36,22 @@ fn whole_relation(relation: &RelationSource) -> Result<StreamPlan> {
     let project: Vec<usize> = (0..relation.columns.len()).collect();
     let column =
         |column: &weir_common::Column| StreamColumn { name: column.name.clone(), ty: column.ty.arrow() };
-    let columns = relation.columns.iter().map(column).collect();
+    let columns: Vec<StreamColumn> = relation.columns.iter().map(column).collect();
+    let time = |(position, watermark): &(usize, WatermarkExpr)| TimeColumn {
+        position: *position,
+        column: columns[*position].clone(),
+        watermark: watermark.clone(),
+    };
+    let watermarks = relation.watermarks.iter().map(time).collect();
     let name = relation.name.clone();
     let node = match relation.kind {
         RelationKind::Table | RelationKind::MaterializedView => {
             let is_table = relation.kind == RelationKind::Table;
             let (object, grows) = (relation.object, relation.grows);
-            let (key, watermarks) = (relation.key.clone(), relation.watermarks.clone());
+            let key = relation.key.clone();
             StreamNode::Scan { relation: object, name, is_table, grows, key, project, watermarks }
         }
-        RelationKind::Source => StreamNode::Source {
-            source: relation.object,
-            name,
-            project,
-            watermarks: relation.watermarks.clone(),
-        },
+        RelationKind::Source => StreamNode::Source { source: relation.object, name, project, watermarks },
         RelationKind::Given => return Err(Error::internal("a job over rows of a statement")),
         RelationKind::System => {
             return Err(Error::unsupported(format!(

@@ -35,10 +35,10 @@ fn q4_exchanges_for_the_join_and_each_aggregate_only() {
       Fragment 2
         2: HashJoin { left: [0], right: [0] } <- 0 by[0], 1 by[0]  id=39a9958c082034d6
       Fragment 3
-        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=5e6d698e9f6fa13d
-        4: Calc { 2 columns } <- 3  id=60c351f156ea0ff8
+        3: Aggregate { group: [0, 1], 1 calls } <- 2 by[0, 1]  id=7adc862456d9a52b
+        4: Calc { 2 columns } <- 3  id=4a0bc23cc54b7c8e
       Fragment 4
-        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=85aa3fc612cba7e8
+        5: Aggregate { group: [0], 1 calls } <- 4 by[0]  id=1a805fc358264e37
       Output relation 16500
     "#);
 }

@@ -268,12 +268,30 @@ fn json_has_the_same_with_hints() {
 fn what_nothing_bounds_goes_by_its_ttl() {
     let with = |options: &str, query: &str| plan_with(&format!("WITH ({options})"), query);
     let shown = |options: &str, query: &str| state_of(&with(options, query).unwrap());
-    assert_snapshot!(shown("state_ttl = '1 day'", "SELECT k, count(*) AS n FROM timed GROUP BY k"), @"");
+    assert_snapshot!(shown("state_ttl = '1 day'", "SELECT k, count(*) AS n FROM timed GROUP BY k"), @r#"
+    StreamMaterialize: the rows of the view by [k], the result of the query: source "timed" goes on without end
+    StreamAggregate: one row for each (k) by [k], assumed by state_ttl: until nothing of a group has come for 24:00:00
+    "#);
     let pairs = "SELECT a.id, b.price FROM auction a LEFT JOIN bid b ON a.id = b.auction";
-    assert_snapshot!(shown("state_ttl = '1 day', state_ttl.bid = '1 hour'", pairs), @"");
+    assert_snapshot!(shown("state_ttl = '1 day', state_ttl.bid = '1 hour'", pairs), @r#"
+    StreamMaterialize: the rows of the view by [], the result of the query: sources "auction" and "bid" go on without end
+    StreamHashJoin: the rows of the left input by [id], assumed by state_ttl: until 24:00:00 after a row
+    StreamHashJoin: the rows of the right input by [auction], assumed by state_ttl: until 25:00:00 after a row
+    "#);
     let to_table = "SELECT b.price, t.v FROM bid b JOIN t ON b.auction = t.id";
-    assert_snapshot!(shown("state_ttl = '1 day'", to_table), @"");
-    assert_snapshot!(render_stream(&with("state_ttl = '1 day'", pairs).unwrap().stream).join("\n"), @"");
+    assert_snapshot!(shown("state_ttl = '1 day'", to_table), @r#"
+    StreamMaterialize: the rows of the view by [], the result of the query: source "bid" goes on without end
+    StreamHashJoin: the rows of the left input by [auction], assumed by state_ttl: until 24:00:00 after a row
+    StreamHashJoin: the rows of the right input by [id::Int64], bounded by the rows of t
+    "#);
+    assert_snapshot!(render_stream(&with("state_ttl = '1 day'", pairs).unwrap().stream).join("\n"), @"
+    StreamMaterialize { m: [id, price], key: none }  mode=retract key=none dist=by[0] state=none
+      StreamHashJoin { left, on: [id = auction], ttl of left rows: 24:00:00, ttl of right rows: 48:00:00, output: [id, price] }  mode=retract key=none dist=by[0] state=the rows of the left input until 24:00:00 after a row; the rows of the right input until 48:00:00 after a row
+        StreamProcTime  mode=append key=none dist=any watermark=[1] state=none
+          StreamSource { auction: [id] }  mode=append key=none dist=any state=none
+        StreamProcTime  mode=append key=none dist=any watermark=[2] state=none
+          StreamSource { bid: [auction, price] }  mode=append key=none dist=any state=none
+    ");
     let windows = "SELECT window_start, count(*) AS n FROM TUMBLE(timed, ts, INTERVAL '1 minute') GROUP BY window_start";
     let without = state_of(&plan(windows).unwrap());
     assert_eq!(shown("state_ttl = '1 day'", windows), without, "time bounds it already");
