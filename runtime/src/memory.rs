@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use weir_common::{ChangeBatch, Error, JobId, Pressure, SqlState};
 
 use crate::engine::{Engine, State};
-use crate::job::{Job, JobState, Output};
+use crate::job::{Job, JobEntry, JobState, Output};
 use crate::sequencer::Request;
 
 /// Between two looks when there is plenty, and when it is tight.
@@ -30,7 +30,7 @@ const SPILL_BYTES: usize = 8 << 20;
 /// A job is stopped when it holds at least this part of the limit: stopping a smaller one helps nobody.
 const SHARE_TO_STOP: usize = 16;
 
-/// Part of the limit that rows of tables may take which no checkpoint has written.
+/// Part of the limit that rows of tables may take which no checkpoint has written, and as much what jobs make of sources.
 const ROWS_SHARE: usize = 8;
 /// What a row takes in a relation's versions beside its values: epoch, weight, key and offsets.
 const ROW_BYTES: usize = 64;
@@ -66,8 +66,16 @@ impl Engine {
 
     /// Whether a checkpoint is to come soon, since it lets go of much.
     pub fn wants_checkpoint(&self) -> bool {
+        let much = self.memory.limit_bytes() / ROWS_SHARE / 2;
         self.memory.pressure() > Pressure::None
-            || self.relief.table_bytes.load(Ordering::Relaxed) > self.memory.limit_bytes() / ROWS_SHARE / 2
+            || self.relief.table_bytes.load(Ordering::Relaxed) > much
+            || unsaved_bytes(&self.state.lock()) > much
+    }
+
+    /// Whether jobs have made so much of what they read of sources that these had better wait for a checkpoint: it takes
+    /// several times the memory of what it writes.
+    pub fn has_much_unsaved(&self) -> bool {
+        unsaved_bytes(&self.state.lock()) > self.memory.limit_bytes() / ROWS_SHARE
     }
 
     /// Whether tables may take rows of so many bytes now, or had better wait for a checkpoint that is to come soon: it
@@ -197,6 +205,18 @@ impl Governor {
             }
         }
     }
+}
+
+/// Bytes of state and rows that jobs which read sources have made since their last checkpoints, about.
+fn unsaved_bytes(state: &State) -> usize {
+    let reads_sources = |entry: &&JobEntry| {
+        entry.state == JobState::Running && entry.paused.is_none() && entry.job.sources().next().is_some()
+    };
+    let of_job = |entry: &JobEntry| match &entry.job.output {
+        Output::Relation(view) => entry.job.metrics.unsaved_bytes() + view.store.memory_bytes(),
+        _ => entry.job.metrics.unsaved_bytes(),
+    };
+    state.jobs.values().filter(reads_sources).map(of_job).sum()
 }
 
 /// The job that holds most memory, and how much that is.

@@ -2,7 +2,7 @@
 //! what came later is counted again after a restart.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use weir_common::Epoch;
@@ -18,6 +18,9 @@ pub struct Metrics {
     pub rows_late: Counter,
     pub expired_hits: Counter,
     pub state_bytes: AtomicI64,
+    /// How large the state was when the newest checkpoint was declared, and when the newest durable one was.
+    declared_bytes: AtomicI64,
+    saved_bytes: AtomicI64,
 }
 
 impl Metrics {
@@ -30,7 +33,20 @@ impl Metrics {
             rows_late: Counter::from(counters.rows_late),
             expired_hits: Counter::from(counters.expired_hits),
             state_bytes: AtomicI64::new(0),
+            declared_bytes: AtomicI64::new(0),
+            saved_bytes: AtomicI64::new(0),
         }
+    }
+
+    /// A checkpoint is declared.
+    pub fn declared(&self) {
+        self.declared_bytes.store(self.state_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// By how many bytes the state has grown since the last durable checkpoint was declared.
+    pub fn unsaved_bytes(&self) -> usize {
+        let grown = self.state_bytes.load(Ordering::Relaxed) - self.saved_bytes.load(Ordering::Relaxed);
+        usize::try_from(grown).unwrap_or(0)
     }
 
     /// The counters now.
@@ -48,6 +64,7 @@ impl Metrics {
         let counters =
             [&self.rows_in, &self.rows_out, &self.rows_skipped, &self.rows_late, &self.expired_hits];
         counters.iter().for_each(|counter| counter.forget(epoch));
+        self.saved_bytes.store(self.declared_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn read(&self, value: impl Fn(&Counter) -> u64) -> Counters {

@@ -228,7 +228,7 @@ impl Sequencer {
     fn holds_sources_back(&self) -> bool {
         let is_behind =
             |e: &JobEntry| e.state == JobState::Running && e.paused.is_none() && e.pending.is_some();
-        self.engine.memory.pressure() > Pressure::None
+        (self.engine.memory.pressure() > Pressure::None || self.engine.has_much_unsaved())
             && (self.dirty || self.engine.state.lock().jobs.values().any(is_behind))
     }
 
@@ -503,6 +503,7 @@ fn declare(jobs: &mut BTreeMap<JobId, JobEntry>, epoch: Epoch) -> Vec<JobId> {
         let changed = entry.need > entry.checkpointed || entry.checkpointed == Epoch::ZERO;
         if changed && !blocked && entry.pending.is_none() {
             entry.job.declare_checkpoint(epoch);
+            entry.job.metrics.declared();
             entry.pending = Some(epoch);
             entry.need = epoch;
         } else if changed {

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::{Server, first_value, rows, sqlstate};
 use tokio_postgres::Client;
 
@@ -89,6 +91,37 @@ async fn narrow_rows_that_come_fast_stay_within_the_limit() {
         client.batch_execute(&insert).await.unwrap();
     }
     assert_eq!(first_value(&client, "SELECT count(*) || ' ' || sum(v) FROM t").await, "4000000 18000000");
+    assert_within_limit(&server);
+}
+
+/// A checkpoint takes several times the memory of what it writes: a source must not fill it with what none has written.
+#[tokio::test]
+async fn a_source_waits_for_checkpoints() {
+    const EVENTS: usize = 1_500_000;
+    let server = start();
+    let client = server.connect().await;
+    for table in ["auction", "bid"] {
+        let source = format!(
+            "CREATE SOURCE {table} WITH (connector = 'nexmark', table = '{table}', events = '{EVENTS}')"
+        );
+        client.batch_execute(&source).await.unwrap();
+    }
+    let query = include_str!("data/nexmark/q20.sql");
+    client.batch_execute(&format!("CREATE MATERIALIZED VIEW q AS {query}")).await.unwrap();
+    let read = (EVENTS / 50 * 49).to_string();
+    let progress = "SELECT coalesce(error, rows_in::text) FROM sys.jobs WHERE name = 'q'";
+    let end = Instant::now() + Duration::from_secs(180);
+    loop {
+        let so_far = first_value(&client, progress).await;
+        if so_far == read {
+            break;
+        }
+        assert!(so_far.parse::<usize>().is_ok() && Instant::now() < end, "{so_far}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.batch_execute("FLUSH").await.unwrap();
+    let bids_and_categories = "SELECT count(*) > 200000 AND min(category) = 10 AND max(category) = 10 FROM q";
+    assert_eq!(first_value(&client, bids_and_categories).await, "t");
     assert_within_limit(&server);
 }
 
