@@ -102,10 +102,13 @@ impl SourceState {
         times.map(|(_, time)| *time).min()
     }
 
-    /// Leaves out the ranges of splits whose event time is beyond the limit.
+    /// Leaves out the ranges that a discovery has found of splits whose event time is beyond the limit: they will be found
+    /// again.
     pub fn not_beyond(&self, limit: i64, mut ranges: Vec<SplitRange>) -> Vec<SplitRange> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        let found = ranges.len();
         ranges.retain(|range| inner.times.get(&range.split).is_none_or(|time| *time <= limit));
+        inner.ended &= ranges.len() == found;
         ranges
     }
 
@@ -179,6 +182,9 @@ impl SourceState {
     pub fn unsubscribe(&self, job: JobId) {
         let mut inner = self.inner.lock();
         inner.consumers.remove(&job);
+        if inner.consumers.is_empty() {
+            inner.activity.not_asked();
+        }
         inner.trim();
     }
 
@@ -268,6 +274,10 @@ impl SourceState {
             *offset = (*offset).max(range.to);
             inner.activity.set_active(&range.split, epoch);
         }
+        if inner.ended {
+            // It is not asked any more.
+            inner.asked(now, &[]);
+        }
         if !inner.consumers.is_empty() {
             inner.bindings.insert(epoch, Binding { ranges, bound_at: now });
         }
@@ -354,6 +364,32 @@ mod tests {
         assert!(restored.discover(started, Reach::Budget).is_none());
         let found = restored.discover(started + Duration::from_millis(20), Reach::Budget).unwrap_or_default();
         assert_eq!(found.iter().map(|range| (range.from, range.to)).collect::<Vec<_>>(), [(5000, 5002)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_source_that_has_ended_falls_silent_and_one_that_waits_has_not_ended() -> Result<()> {
+        let options = [("connector", "nexmark"), ("table", "bid"), ("events", "5000")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let source = create_source(&options, &source_columns(&options)?.unwrap_or_default())?;
+        let alignment = Some(Alignment { group: "g".to_owned(), max_drift: 10 });
+        let idle_timeout = Some(Duration::from_secs(5));
+        let time = Some(TimeSpec { idle_timeout, alignment, ..TimeSpec::default() });
+        let state =
+            SourceState::restored(SourceSpec { id: ObjectId(1), source, time }, SourceRecord::default());
+        state.subscribe(JobId(1), Epoch(1));
+        let ranges = state.discover(Duration::ZERO, Reach::Budget).unwrap_or_default();
+        let split = ranges[0].split.clone();
+        state.reached(&split, 100);
+        assert!(state.not_beyond(99, ranges.clone()).is_empty());
+        let again = state.discover(Duration::from_secs(1), Reach::Budget).unwrap_or_default();
+        assert_eq!(state.not_beyond(100, again), ranges, "what was left out comes again");
+        assert!(!state.is_live(), "all of it was found");
+        state.bind(Epoch(2), ranges, Duration::from_secs(2));
+        assert_eq!(state.next_idle(), Some(Duration::from_secs(7)));
+        assert_eq!(state.newly_idle(Duration::from_secs(7)), [split]);
+        state.unsubscribe(JobId(1));
+        assert_eq!(state.next_idle(), None, "nobody asks");
         Ok(())
     }
 

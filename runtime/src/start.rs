@@ -102,8 +102,9 @@ pub fn register_resumed(
         ..Start::at(epoch, Beginning::Resumed { after })
     };
     let job = register_start(engine, state, graph, inputs, output, (start, counters))?;
-    // They count when the snapshot is through, as if it had been read at once.
-    marks.into_iter().for_each(|mark| job.report_source_mark(0, epoch, mark));
+    // They count when the snapshot is through, as if it had been read at once. What is idle the inputs know.
+    let of_rows = marks.into_iter().filter(|mark| matches!(mark.news, News::Upto(_)));
+    of_rows.for_each(|mark| job.report_source_mark(0, epoch, mark));
     tracing::info!(job = %job.graph.name, rows = job.backfill.rows_done(), "goes on with a backfill");
     Ok(())
 }
