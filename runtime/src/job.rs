@@ -211,8 +211,9 @@ impl Job {
 
     /// Checkpoints after `after` and below `frontier`: of the step of the backfill that is through, and declared ones.
     pub fn checkpoints(&self, after: Moment, frontier: Moment) -> Vec<Moment> {
-        let divided = self.start.steps.as_ref().is_some_and(StepGate::is_divided);
-        let in_backfill = divided && frontier.epoch() == self.start.epoch;
+        // Whose inputs are through early passes the end of a step before anybody knows that there is another one.
+        let in_steps = self.start.steps.as_ref().is_some_and(StepGate::may_be_divided);
+        let in_backfill = in_steps && frontier.epoch() == self.start.epoch;
         let last_step = frontier.step().checked_sub(1).filter(|_| in_backfill);
         let step = last_step.map(|step| Moment::new(self.start.epoch, step));
         let declared = self.declared.lock();

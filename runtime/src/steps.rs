@@ -84,6 +84,11 @@ impl StepGate {
         self.is_complete() && !self.told.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether the snapshot takes more than one step, or may yet turn out to.
+    pub fn may_be_divided(&self) -> bool {
+        self.is_divided() || !self.is_complete()
+    }
+
     /// Whether the snapshot takes more than one step, as far as is known.
     pub fn is_divided(&self) -> bool {
         self.is_divided.load(Ordering::Acquire)

@@ -170,3 +170,29 @@ async fn only_what_a_statement_builds_can_be_cancelled() {
     }
     assert_eq!(first_value(&client, "SELECT count(*) FROM v").await, "0");
 }
+
+/// Of a small table beside a large one all is read before anybody knows that the large one takes several steps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_read_early_takes_part_in_every_step() {
+    for workers in ["1", "2"] {
+        let options = ["--workers", workers, "--batch-rows", "1", "--state-memory", "64"];
+        let server = Server::start_with(&options);
+        let client = server.connect().await;
+        // Equal rows are read at once: the step ends with the last one, after several rounds of the worker.
+        let tables = "CREATE TABLE large (k boolean, v int); CREATE TABLE small (k boolean, w int);
+             INSERT INTO large SELECT false, 1 FROM generate_series(1, 60) i";
+        client.batch_execute(tables).await.unwrap();
+        for kind in ["LEFT JOIN", "JOIN"] {
+            let query = format!("SELECT l.v, s.w FROM large l {kind} small s ON l.k = s.k WHERE NOT l.k");
+            let create = format!("CREATE MATERIALIZED VIEW joined AS {query}");
+            tokio::time::timeout(DEADLINE, client.batch_execute(&create)).await.expect(kind).unwrap();
+            let expected = rows(&client, &format!("SELECT count(*), sum(v), sum(w) FROM ({query}) q")).await;
+            assert_eq!(
+                rows(&client, "SELECT count(*), sum(v), sum(w) FROM joined").await,
+                expected,
+                "{kind}"
+            );
+            client.batch_execute("DROP MATERIALIZED VIEW joined").await.unwrap();
+        }
+    }
+}
